@@ -1,0 +1,90 @@
+"""`byol-a embed`: audio files and folders to an embedding store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Store to make or continue.")
+@click.option(
+    "--level",
+    type=click.Choice(["clip", "frame"]),
+    default="clip",
+    show_default=True,
+    help="One embedding per file (or window), or one per frame.",
+)
+@click.option("--window", type=float, metavar="SECONDS", help="One clip embedding per window of this length.")
+@click.option("--hop", type=float, metavar="SECONDS", help="From one window to the next.  [default: --window]")
+@click.option(
+    "--format",
+    "matrix_format",
+    type=click.Choice(["npy", "safetensors"]),
+    default="npy",
+    show_default=True,
+    help="File format of the matrix.",
+)
+@click.option("--export", type=click.Choice(["csv", "npz"]), help="Also write everything as one file of this kind.")
+@click.option("--batch-size", type=int, default=32, show_default=True, help="The most clips in one pass.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cuda if there is one]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 is faster on GPUs and on CPUs made for it, and less exact.",
+)
+@click.option("--overwrite", is_flag=True, help="Start a store that is there anew.")
+def embed(
+    model: str,
+    inputs: tuple[Path, ...],
+    out: Path,
+    level: str,
+    window: float | None,
+    hop: float | None,
+    matrix_format: str,
+    export: str | None,
+    batch_size: int,
+    device: str | None,
+    precision: str,
+    overwrite: bool,
+) -> None:
+    """Embed audio files, and all audio below folders, with a model.
+
+    MODEL is a model folder or a Hugging Face hub id. The store holds rows.parquet (file, start_s, end_s), the
+    matrix with one embedding per row, provenance.json, and bad_files.csv. Run the same command again to
+    continue after an interruption, or with more inputs to add to the store.
+    """
+    import torch
+
+    from byol_a.embed import embed as embed_files
+    from byol_a.errors import UsageError
+    from byol_a.model import BYOLA
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        loaded = BYOLA.from_pretrained(model).to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(f"the device {device!r} cannot be used: {reason}") from error
+    store = embed_files(
+        loaded,
+        inputs,
+        out,
+        level=level,  # type: ignore[arg-type]
+        window=window,
+        hop=hop,
+        matrix_format=matrix_format,  # type: ignore[arg-type]
+        export=export,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        precision=precision,  # type: ignore[arg-type]
+        overwrite=overwrite,
+    )
+    counts = store.provenance["counts"]
+    click.echo(f"{out}: {counts['rows']} embeddings of {counts['files']} files, D = {store.embeddings.shape[1]}")
+    if counts["bad_files"]:
+        click.echo(f"{counts['bad_files']} files could not be used; see {out / 'bad_files.csv'}", err=True)

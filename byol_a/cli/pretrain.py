@@ -1,0 +1,129 @@
+"""`byol-a pretrain`: a recipe, folders of audio or the synthesiser, and a run folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from byol_a.training.config import PretrainConfig
+
+# What may change when a run is continued: nothing that would make the state in the checkpoint another run's.
+RESUMABLE = (
+    "training.epochs",
+    "training.steps",
+    "training.precision",
+    "training.compile",
+    "training.log_every",
+    "training.checkpoint_every",
+    "training.keep_every",
+    "training.tensorboard",
+    "optimizer.lr",
+    "optimizer.schedule",
+    "optimizer.clip_norm",
+    "data.workers",
+)
+
+
+@click.command(short_help="Pre-train an encoder on unlabelled audio.")
+@click.option("--recipe", help="Name of a recipe (see `byol-a recipes`) or a YAML file.  [default: byola_v2]")
+@click.option("--data", multiple=True, metavar="DIR [DIR ...]", help="Audio files and folders, or the word synth.")
+@click.option("--out", type=click.Path(), help="Folder of the run; must not exist, unless with --resume.")
+@click.option("--steps", type=int, help="Optimiser steps in all.")
+@click.option("--epochs", type=int, help="Passes over the data in all.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
+@click.option("--print-config", is_flag=True, help="Show the resolved configuration as YAML and stop.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
+def pretrain(
+    recipe: str | None,
+    data: tuple[str, ...],
+    out: str | None,
+    steps: int | None,
+    epochs: int | None,
+    device: str,
+    resume: bool,
+    print_config: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Pre-train an encoder with BYOL on unlabelled audio, and export it as a model folder.
+
+    Settings come from the recipe; KEY=VALUE changes one of them, for example training.batch_size=128 or
+    augment.fader=null. `byol-a pretrain --print-config` shows all of them.
+
+    \b
+    byol-a pretrain --recipe byola_v2 --data recordings/ --out runs/first --epochs 50
+    byol-a pretrain --recipe byola_v1 --data synth --out runs/synth --steps 2000
+    byol-a pretrain --resume --out runs/first
+    torchrun --nproc-per-node 8 -m byol_a pretrain --data audioset/ --out runs/big
+    """
+    from byol_a.errors import UsageError
+
+    # `--data A B` leaves B among the arguments: whatever is not KEY=VALUE is data.
+    data += tuple(argument for argument in overrides if "=" not in argument)
+    changes = [argument for argument in overrides if "=" in argument]
+    if steps is not None:
+        changes.append(f"training.steps={steps}")
+    if epochs is not None:
+        # Asking for epochs means that the recipe's number of steps, if it has one, no longer counts.
+        changes += [f"training.epochs={epochs}"] + ([] if steps is not None else ["training.steps=null"])
+    if resume:
+        if out is None:
+            raise UsageError("--resume needs --out, the folder of the run to continue")
+        if recipe is not None or data:
+            raise UsageError("--resume continues with the run's own recipe and data; leave out --recipe and --data")
+        config = _resumed_config(out, changes)
+    else:
+        config = _recipe_config(recipe or "byola_v2", changes)
+    if print_config:
+        from byol_a.config import to_yaml
+
+        click.echo(to_yaml(config), nl=False)
+        return
+    if out is None:
+        raise UsageError("where should the run be written? give --out RUN")
+    if not data and not resume:
+        raise UsageError("what should be learned from? give --data DIR, or --data synth for synthesised sound")
+    from byol_a.training import pretrain as job
+
+    if resume:
+        job.resume(config, out, device)
+    else:
+        job.pretrain(config, data, out, device, recipe or "byola_v2")
+
+
+def _recipe_config(recipe: str, changes: list[str]) -> PretrainConfig:
+    from byol_a.config import apply_overrides, build
+    from byol_a.recipes import read_recipe
+    from byol_a.training.config import PretrainConfig
+
+    values = apply_overrides(read_recipe("pretrain", recipe), changes)
+    return build(PretrainConfig, values, f"recipe {recipe}")
+
+
+def _resumed_config(out: str, changes: list[str]) -> PretrainConfig:
+    from byol_a.config import apply_overrides, build, to_dict
+    from byol_a.errors import UsageError
+    from byol_a.training.config import PretrainConfig
+    from byol_a.training.run_folder import RunFolder
+
+    before = to_dict(RunFolder(out).config())
+    config = build(PretrainConfig, apply_overrides(before, changes), out)
+    changed = [key for key in _differences(before, to_dict(config)) if key not in RESUMABLE]
+    if changed:
+        raise UsageError(
+            f"{changed[0]} cannot change in the middle of a run (only {', '.join(RESUMABLE)} can); "
+            "start a new run with another --out"
+        )
+    return config
+
+
+def _differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """Dotted paths of the leaves in which two nested dictionaries differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for key in sorted({*before, *after}):
+            found += _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if before == after else [path]

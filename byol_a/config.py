@@ -1,0 +1,174 @@
+"""Typed configuration: YAML and KEY=VALUE read into nested dataclasses, errors named with their nearest neighbour.
+
+The dataclasses live beside what they configure; this file only knows how to read and check any of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from byol_a.errors import UsageError
+
+Config = TypeVar("Config")
+
+
+def build(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """Make the dataclass `cls` from nested `values`, converting where nothing is lost ("3e-4" to a float).
+
+    Args:
+        source: where the values come from ("recipe byola_v2"), for the error's sentence.
+
+    Raises:
+        UsageError: for an unknown key (with the nearest known one) or a value of the wrong type, naming the
+            key by its dotted path.
+    """
+    from pydantic import ValidationError
+
+    _refuse_unknown_keys(cls, values, source, root=cls)
+    try:
+        return typing.cast("Config", _adapter(typing.cast("Any", cls)).validate_python(dict(values)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"] if part in _key_names(cls))
+        raise UsageError(
+            f"{source}: {path or 'the configuration'} cannot be {first['input']!r}: {_lower_first(first['msg'])}"
+        ) from error
+
+
+@functools.cache
+def _adapter(cls: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(values).__name__}")
+    return values or {}
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`values` with each `dotted.key=value` set; the value is read as YAML (`null`, `3`, `[0.6, 1.5]`)."""
+    import yaml
+
+    result = _deep_copy(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{override!r} is not an override; write it as KEY=VALUE, for example optimizer.lr=1e-3")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as error:
+            raise UsageError(f"the value of {override!r} is not valid YAML") from error
+        *parents, last = key.split(".")
+        node = result
+        for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
+        node[last] = value
+    return result
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain nested dicts and lists, fit for YAML and JSON."""
+    return typing.cast("dict[str, Any]", _plain(asdict(config)))
+
+
+def to_yaml(config: Any) -> str:
+    """A dataclass as YAML, keys in the order they are declared."""
+    import yaml
+
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: `; did you mean 'x'?` or the list of what there is."""
+    names = list(known)
+    # People forget which section a key is in and shorten names, so compare without case and by the last part too.
+    lowered = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {lowered[close[0]]!r}?"
+    return f"; known: {', '.join(names)}"
+
+
+def _refuse_unknown_keys(cls: Any, values: Any, source: str, root: Any, path: str = "") -> None:
+    if not is_dataclass(cls) or not isinstance(values, Mapping):
+        return
+    kinds = typing.get_type_hints(cls)
+    names = [field.name for field in fields(cls) if field.init]
+    for key, value in values.items():
+        if key not in names:
+            hint = nearest(str(key), names)
+            if "did you mean" not in hint:
+                hint = _elsewhere(str(key), root) or hint
+            raise UsageError(f"{source}: unknown key {path + str(key)!r}{hint}")
+        for kind in _dataclasses_in(kinds[key]):
+            _refuse_unknown_keys(kind, value, source, root, f"{path}{key}.")
+
+
+def _elsewhere(key: str, root: Any) -> str:
+    """Where in the whole tree of dataclasses a key that somebody put into the wrong section lives, if anywhere."""
+    paths = _leaf_paths(root)
+    close = difflib.get_close_matches(key.lower(), [path.rpartition(".")[2] for path in paths], n=1, cutoff=0.75)
+    if not close:
+        return ""
+    return f"; did you mean {next(path for path in paths if path.rpartition('.')[2] == close[0])!r}?"
+
+
+@functools.cache
+def _leaf_paths(cls: Any, prefix: str = "") -> list[str]:
+    paths: list[str] = []
+    for name, kind in typing.get_type_hints(cls).items():
+        nested = _dataclasses_in(kind)
+        paths.append(prefix + name)
+        for inner in nested:
+            paths += _leaf_paths(inner, f"{prefix}{name}.")
+    return paths
+
+
+def _key_names(cls: Any) -> set[str]:
+    return {part for path in _leaf_paths(cls) for part in path.split(".")}
+
+
+def _dataclasses_in(kind: Any) -> list[Any]:
+    """The dataclasses a type annotation allows: itself, or members of a union such as `MixupConfig | None`."""
+    if is_dataclass(kind):
+        return [kind]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [member for member in typing.get_args(kind) if is_dataclass(member)]
+    return []
+
+
+def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,60 @@
+"""Batches of random crops, read by worker processes or in this one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from byol_a.data.crops import RandomCrops, collate_crops
+from byol_a.errors import ByolaError
+
+
+def load_crops(
+    crops: RandomCrops,
+    keys: Sampler[list[tuple[int, int]]] | list[list[tuple[int, int]]],
+    workers: int,
+    pin_memory: bool = False,
+) -> Iterator[tuple[Tensor, list[tuple[str, str]]]]:
+    """Read batches of crops ahead of their use, in order.
+
+    Args:
+        crops: the dataset.
+        keys: for each batch its list of (epoch, index).
+        workers: processes that read; 0 reads here.
+        pin_memory: whether the batches should be ready for an asynchronous copy to a GPU.
+
+    Yields:
+        int16 crops (B, S), and the (path, reason) of every file that was passed over to make them.
+
+    Raises:
+        ByolaError: if no usable file is found for a crop.
+    """
+    loader = DataLoader(
+        crops,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=collate_crops,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        # The loader draws a seed for its workers: from the global generator it would shift the dropout masks
+        # of a resumed run.
+        generator=torch.Generator(),
+    )
+    try:
+        yield from loader
+    except ByolaError as error:
+        # A worker's error comes home with its traceback in the message; the sentence is the last line.
+        last_line = str(error).strip().splitlines()[-1]
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        raise ByolaError(last_line.removeprefix(name)) from error
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    # Ctrl-C reaches the whole process group: a worker that died of it would keep the main process from saving.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,270 @@
+"""Embedding folders of audio into a store: `byol-a embed`."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import byol_a
+from byol_a.data.files import find_audio
+from byol_a.data.report import FileReport
+from byol_a.encoding import (
+    CHUNK_SECONDS,
+    Loaded,
+    LongFile,
+    Precision,
+    ahead,
+    encode_long,
+    encode_waves,
+    groups,
+    load,
+    read_ahead,
+    wave_blocks,
+)
+from byol_a.errors import AudioError, ByolaError, UsageError
+from byol_a.model import BYOLA
+from byol_a.progress import Progress, format_duration
+from byol_a.store import (
+    BAD_FILES,
+    EmbeddingStore,
+    MatrixFormat,
+    Piece,
+    StoreWriter,
+    export_store,
+    read_store,
+)
+
+__all__ = ["EmbeddingStore", "embed", "read_store"]
+
+WINDOWS_AT_ONCE, WINDOW_SECONDS_AT_ONCE = 512, 300.0
+
+
+def embed(
+    model: BYOLA,
+    inputs: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    level: Literal["clip", "frame"] = "clip",
+    window: float | None = None,
+    hop: float | None = None,
+    matrix_format: MatrixFormat = "npy",
+    export: Literal["csv", "npz"] | None = None,
+    batch_size: int = 32,
+    precision: Precision = "float32",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> EmbeddingStore:
+    """Embed every audio file in `inputs` into a store, in bounded memory whatever their length and number.
+
+    A store that is there is continued: files whose path (as given) is in it are skipped. Files that cannot
+    be used are listed in its bad_files.csv and tried again next time.
+
+    Args:
+        model: what embeds, on the device where it is.
+        inputs: files and folders.
+        out: the store.
+        level: `"clip"`, one row per file or window; `"frame"`, one row per frame.
+        window: seconds; one clip embedding for every such window rather than for the whole file. Windows
+            begin at multiples of `hop`. What remains at the end makes a shorter window if it is at least half
+            a window; a file shorter than a window is one row.
+        hop: seconds from one window to the next; `window` by default.
+        matrix_format: of the matrix.
+        export: also write the store as one `embeddings.csv` or `embeddings.npz` in it.
+        batch_size: the most clips or windows in one pass.
+        precision: `"bfloat16"` runs the encoder in autocast.
+        overwrite: start a store that is there anew.
+        progress: whether to say how far it is.
+
+    Raises:
+        UsageError: for inputs that do not exist, options that do not fit together, or another model's store.
+        ByolaError: if no file could be used.
+    """
+    windows = _windows(level, window, hop, model.sample_rate)
+    if batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1, not {batch_size}")
+    report = FileReport()
+    files = find_audio(inputs, report)
+    settings = {
+        "model": model.fingerprint(),
+        "level": level,
+        "window_seconds": window,
+        "hop_seconds": hop if hop is not None else window,
+        "precision": precision,
+        "format": matrix_format,
+    }
+    about = {
+        "frame_seconds": model.frame_seconds,
+        "byol_a_version": byol_a.__version__,
+        "model_config": model.config,
+    }
+    store = StoreWriter(out, settings, about, model.embedding_dim, overwrite)
+    job = _Job(model, level, windows, batch_size, precision)
+    todo = [path for path in files if str(path) not in store.done]
+    _keep_earlier_problems(Path(out) / BAD_FILES, set(map(str, files)), report)
+
+    seconds = 0.0
+    loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
+    with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
+        for group in ahead(groups(loaded, model.sample_rate)):
+            for path, audio, pieces in job.embed_group(group):
+                try:
+                    store.add(str(path), pieces)
+                    seconds += _n_samples(audio) / model.sample_rate
+                except AudioError as error:
+                    report.add(path, error.reason)
+                bar.advance(1, audio=format_duration(seconds))
+    store.commit()
+    report.write(Path(out) / BAD_FILES)
+    if not store.done:
+        raise ByolaError(f"no file could be embedded: {report.summary(len(files))}; see {Path(out) / BAD_FILES}")
+    finished = store.finish(len(report))
+    if export is not None:
+        export_store(finished, Path(out) / f"embeddings.{export}")
+    return finished
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `size` samples every `hop` samples."""
+
+    size: int
+    hop: int
+
+    def spans(self, n_samples: int) -> list[tuple[int, int]]:
+        """First and last (exclusive) sample of each window of a file."""
+        spans = [(start, start + self.size) for start in range(0, n_samples - self.size + 1, self.hop)]
+        start = len(spans) * self.hop
+        unseen = not spans or spans[-1][1] < n_samples
+        if not spans or (unseen and n_samples - start >= self.size / 2):
+            spans.append((start, n_samples))
+        return spans
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How files become rows."""
+
+    model: BYOLA
+    level: Literal["clip", "frame"]
+    windows: Windows | None
+    batch_size: int
+    precision: Precision
+
+    def embed_group(self, group: Sequence[tuple[Path, Loaded]]) -> Iterator[tuple[Path, Loaded, Iterator[Piece]]]:
+        """Each file of a group with its rows; reading those of a file that is bad raises `AudioError`."""
+        spans = {
+            path: self.windows.spans(len(audio)) if self.windows else [(0, len(audio))]
+            for path, audio in group
+            if isinstance(audio, np.ndarray)
+        }
+        # All clips or windows of the group together, so that batches are full and of similar lengths.
+        waves = [audio[a:b] for path, audio in group if isinstance(audio, np.ndarray) for a, b in spans[path]]
+        encoded = iter(self._encode(waves))
+        for path, audio in group:
+            if isinstance(audio, np.ndarray):
+                rows = [next(encoded) for _ in spans[path]]
+                yield path, audio, iter([self._piece(spans[path], rows, len(audio))])
+            elif isinstance(audio, LongFile):
+                yield path, audio, self._long(audio)
+            else:
+                yield path, audio, _raise(audio)
+
+    def _encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        rows = encode_waves(self.model, waves, self.level, self.batch_size, self.precision)
+        return [row for (row,) in rows]
+
+    def _piece(self, spans: list[tuple[int, int]], rows: list[np.ndarray], n_samples: int) -> Piece:
+        if self.level == "frame":
+            return self._frames(0, rows[0], n_samples)
+        start, end = np.array(spans, dtype=np.float64).T / self.model.sample_rate
+        return start, end, np.stack(rows)
+
+    def _frames(self, first: int, frames: np.ndarray, n_samples: int) -> Piece:
+        start = (first + np.arange(len(frames))) * self.model.frame_seconds
+        end = np.minimum(start + self.model.frame_seconds, n_samples / self.model.sample_rate)
+        return start, end, frames
+
+    def _long(self, audio: LongFile) -> Iterator[Piece]:
+        if self.windows is not None:
+            yield from self._long_windows(audio, self.windows)
+        elif self.level == "clip":
+            rows = encode_long(self.model, audio.path, "clip", self.precision)
+            yield self._piece([(0, audio.samples)], rows, audio.samples)
+        else:
+            first = 0
+            for frames in self.model.iter_frames(audio.path, CHUNK_SECONDS, self.precision):
+                yield self._frames(first, frames, audio.samples)
+                first += len(frames)
+
+    def _long_windows(self, audio: LongFile, windows: Windows) -> Iterator[Piece]:
+        blocks = wave_blocks(audio.path, self.model.sample_rate, CHUNK_SECONDS)
+        at_once = WINDOW_SECONDS_AT_ONCE * self.model.sample_rate
+        spans: list[tuple[int, int]] = []
+        waves: list[np.ndarray] = []
+        for span, wave in windowed(blocks, windows.spans(audio.samples)):
+            spans.append(span)
+            waves.append(wave)
+            if len(waves) >= WINDOWS_AT_ONCE or sum(map(len, waves)) >= at_once:
+                yield self._piece(spans, self._encode(waves), audio.samples)
+                spans, waves = [], []
+        if waves:
+            yield self._piece(spans, self._encode(waves), audio.samples)
+
+
+def windowed(
+    blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Each span (first, last + 1) of a signal with its samples, holding little more than one window."""
+    blocks = iter(blocks)
+    held, origin = np.zeros(0, np.float32), 0
+    for start, end in spans:
+        gathered = [held]
+        reached = origin + len(held)
+        while reached < end and (block := next(blocks, None)) is not None:
+            gathered.append(block)
+            reached += len(block)
+        held = np.concatenate(gathered) if len(gathered) > 1 else held
+        held, origin = held[max(0, start - origin) :], max(start, origin)
+        yield (start, end), held[: end - start]
+
+
+def _windows(level: str, window: float | None, hop: float | None, sample_rate: int) -> Windows | None:
+    if level not in ("clip", "frame"):
+        raise UsageError(f"the level is clip or frame, not {level!r}")
+    if window is None:
+        if hop is not None:
+            raise UsageError("a hop needs a window: give --window as well")
+        return None
+    if level == "frame":
+        raise UsageError("frames have their own length: --window goes with --level clip")
+    size, step = round(window * sample_rate), round((hop if hop is not None else window) * sample_rate)
+    if size < 1 or step < 1:
+        raise UsageError(f"window and hop must be positive lengths in seconds, not {window} and {hop}")
+    return Windows(size, step)
+
+
+def _n_samples(audio: Loaded) -> int:
+    if isinstance(audio, LongFile):
+        return audio.samples
+    return len(audio) if isinstance(audio, np.ndarray) else 0
+
+
+def _raise(error: AudioError) -> Iterator[Piece]:
+    raise error
+    yield  # pragma: no cover - makes this a generator
+
+
+def _keep_earlier_problems(path: Path, files: set[str], report: FileReport) -> None:
+    """Bad files of earlier runs stay in the account unless they are tried again now."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["path"] not in files:
+                report.add(row["path"], row["reason"])

@@ -1,0 +1,89 @@
+"""What every encoder offers: frame, clip and per-layer features of a batch of log-mels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from byol_a.errors import UsageError
+
+
+class AudioEncoder(nn.Module, ABC):
+    """Maps normalised log-mels (B, 1, F, T) to embeddings.
+
+    Attributes:
+        embedding_dim: D, the size of a clip's or a frame's embedding.
+        n_mels: F, the mel bins it was built for.
+        frame_stride: mel frames per output frame; T mel frames give T' = T // frame_stride frames
+            (some timm backbones round up instead).
+        frame_context: mel frames needed on each side of a chunk for the chunk's output frames to equal those
+            of the whole clip (the chunk starting at a multiple of `frame_stride`); None where every output
+            sees the whole clip, so that it can neither be cut into chunks nor be padded.
+        min_frames: the fewest mel frames that give an output frame.
+        layer_strides: mel frames per frame of each of `layer_frames`.
+    """
+
+    embedding_dim: int
+    n_mels: int
+    frame_stride: int
+    frame_context: int | None
+    min_frames: int
+    layer_strides: tuple[int, ...]
+
+    @abstractmethod
+    def frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Frame embeddings (B, T', D) of log-mels (B, 1, F, T).
+
+        Args:
+            x: normalised log-mels.
+            lengths: (B,) valid mel frames of each clip, for a padded batch: whatever stands beyond them has
+                no influence, and the first `lengths[b] // frame_stride` output frames of clip b equal those
+                of the clip alone. None, the usual case in training, means all T frames of every clip.
+
+        Raises:
+            UsageError: if T is below `min_frames` or F is not `n_mels`.
+        """
+
+    @abstractmethod
+    def layer_frames(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Features over time (B, T // stride_l, D_l) of each layer, from the first to `frames` itself."""
+
+    def layers(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Features (B, D_l) of each layer, maximum plus mean over time; the last is the clip embedding."""
+        return [
+            pool_time(frames, None if lengths is None else lengths // stride)
+            for frames, stride in zip(self.layer_frames(x, lengths), self.layer_strides, strict=True)
+        ]
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Clip embeddings (B, D): maximum plus mean over time of the frame embeddings."""
+        return pool_time(self.frames(x, lengths), None if lengths is None else lengths // self.frame_stride)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise `UsageError` unless `x` is (B, 1, n_mels, at least min_frames)."""
+        if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels or x.shape[3] < self.min_frames:
+            raise UsageError(
+                f"{type(self).__name__} takes log-mels of shape (B, 1, {self.n_mels}, T) with T at least "
+                f"{self.min_frames}, not {tuple(x.shape)}"
+            )
+
+
+def valid_positions(lengths: Tensor, n_positions: int) -> Tensor:
+    """Mask (B, n_positions), true at positions below each clip's length."""
+    return torch.arange(n_positions, device=lengths.device) < lengths[:, None]
+
+
+def pool_time(frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Maximum plus mean over time: (B, T', D) to (B, D), over each clip's first `lengths` frames only.
+
+    The mean is taken in float32 at least, whatever precision the frames have.
+    """
+    mean_dtype = torch.promote_types(frames.dtype, torch.float32)
+    if lengths is None:
+        return frames.amax(dim=1) + frames.mean(dim=1, dtype=mean_dtype)
+    valid = valid_positions(lengths, frames.shape[1])[:, :, None]
+    highest = frames.masked_fill(~valid, -torch.inf).amax(dim=1)
+    total = frames.masked_fill(~valid, 0).sum(dim=1, dtype=mean_dtype)
+    return highest + total / lengths[:, None]

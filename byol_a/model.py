@@ -1,0 +1,328 @@
+"""The model users hold: encoder, front-end and normalisation in one, saved as one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from huggingface_hub import ModelHubMixin, snapshot_download
+from torch import Tensor, nn
+
+from byol_a.encoders import create_encoder
+from byol_a.errors import ByolaError, UsageError
+from byol_a.files import atomic_folder, refuse_existing
+from byol_a.frontend import FrontendConfig, LogMel
+from byol_a.modelcard import model_card
+from byol_a.normalize import NormStats, PreNorm
+
+if TYPE_CHECKING:
+    from byol_a.encoding import AudioInput, Level, OnError, Precision
+
+FORMAT, FORMAT_VERSION = "byol-a", 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
+    """An audio encoder with everything it needs to take raw audio.
+
+    Args:
+        encoder: encoder name, as `create_encoder` takes it.
+        encoder_options: the encoder's own options.
+        frontend: how audio becomes log-mels; `frontend.n_mels` is the encoder's input size.
+        normalization: mean and standard deviation of the training set's log-mels.
+        licence: of the weights.
+        provenance: where the weights come from (method, data, steps); any JSON.
+
+    Attributes:
+        frontend: `LogMel`, waves (B, S) to log-mels (B, F, T).
+        normalize: `PreNorm`.
+        encoder: `AudioEncoder`, normalised log-mels (B, 1, F, T) to embeddings.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        encoder_options: dict[str, Any],
+        frontend: FrontendConfig,
+        normalization: NormStats,
+        licence: str | None = None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder_name, self.encoder_options = encoder, dict(encoder_options)
+        self.normalization, self.licence, self.provenance = normalization, licence, dict(provenance or {})
+        self.frontend = LogMel(frontend)
+        self.normalize = PreNorm(normalization)
+        self.encoder = create_encoder(encoder, n_mels=frontend.n_mels, **encoder_options)
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate of the waves the model takes, in Hz."""
+        return self.frontend.config.sample_rate
+
+    @property
+    def embedding_dim(self) -> int:
+        """D, the size of an embedding."""
+        return self.encoder.embedding_dim
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame embedding to the next."""
+        return self.encoder.frame_stride * self.frontend.config.hop_seconds
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.encoder.parameters()).device
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What config.json holds: with the weights, all that makes the model."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "encoder": {"name": self.encoder_name, "options": self.encoder_options},
+            "frontend": self.frontend.identity(),
+            "normalization": {"mean": self.normalization.mean, "std": self.normalization.std},
+            "licence": self.licence,
+            "provenance": self.provenance,
+        }
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Clip embeddings (B, D) of waves (B, S) at the model's sample rate; differentiable."""
+        embeddings: Tensor = self.encoder(self.log_mel(wave).unsqueeze(1))
+        return embeddings
+
+    def log_mel(self, wave: Tensor) -> Tensor:
+        """Normalised log-mels (B, F, T) of waves (B, S)."""
+        return self.normalize(self.frontend(wave))
+
+    def encode(
+        self,
+        inputs: AudioInput | Sequence[AudioInput],
+        batch_size: int = 32,
+        level: Level = "clip",
+        show_progress: bool | None = None,
+        convert_to: Literal["numpy", "tensor"] = "numpy",
+        device: str | torch.device | None = None,
+        on_error: Literal["raise"] | OnError = "raise",
+        precision: Precision = "float32",
+    ) -> Any:
+        """Embeddings of audio of any lengths; no clip's result depends on the others.
+
+        Runs in evaluation mode and leaves the model's training flags as they were. Clips too short for one
+        frame are padded with zeros at the end. Audio longer than a minute is taken in pieces, with the same
+        result in bounded memory; only timm encoders, which see whole clips, then see each piece as one.
+
+        Args:
+            inputs: one of, or a sequence of: a path; an array or tensor (S,) at the model's sample rate; a
+                pair (array (S,) or (S, channels), sample rate), which is mixed down and resampled. Integers
+                are scaled from their type's range to [-1, 1].
+            batch_size: the most clips in one pass.
+            level: `"clip"`, `"frame"`, or `"layers"` (time-pooled features of each layer of the encoder).
+            show_progress: whether to show a bar; None shows one for more than `batch_size` inputs if standard
+                error is a terminal.
+            convert_to: `"numpy"` or `"tensor"` (on the CPU); float32 (float64 if the model is).
+            device: moves the model there first.
+            on_error: `"raise"`, or a function called with (path or `input <n>`, `AudioError`) for each
+                input that cannot be used; its embedding is then NaN (clip, layers) or has no frames (frame).
+            precision: `"bfloat16"` runs the encoder in autocast.
+
+        Returns:
+            clip: (N, D); frame: a list of N (T', D); layers: a list over layers of (N, D_l). For a single
+            input: (D,); (T', D); a list of (D_l,).
+
+        Raises:
+            AudioError: for an input that cannot be used, unless `on_error` is a function.
+            UsageError: for an input of another kind.
+        """
+        from byol_a.encoding import encode
+
+        return encode(self, inputs, batch_size, level, show_progress, convert_to, device, on_error, precision)
+
+    def iter_frames(
+        self,
+        source: str | Path | np.ndarray | Tensor,
+        chunk_seconds: float = 30.0,
+        precision: Precision = "float32",
+    ) -> Iterator[np.ndarray]:
+        """Frame embeddings of audio of any length, a piece (t, D) at a time, in bounded memory.
+
+        The pieces together equal the frame embeddings of the whole. (A timm encoder sees each piece as a clip
+        of its own.)
+
+        Args:
+            source: a path, or a wave (S,) at the model's sample rate.
+            chunk_seconds: length of a piece.
+            precision: as in `encode`.
+
+        Raises:
+            AudioError: if the file cannot be read, at the latest when the fault is reached.
+        """
+        from byol_a.encoding import wave_blocks
+        from byol_a.streaming import stream_frames
+
+        blocks = wave_blocks(source, self.sample_rate, chunk_seconds)
+        for (frames,) in stream_frames(self, blocks, chunk_seconds, precision=precision):
+            yield frames.cpu().numpy()
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits of the weights and of everything in the config that changes embeddings."""
+        digest = hashlib.blake2b(digest_size=16)
+        matters = {key: self.config[key] for key in ("encoder", "frontend", "normalization")}
+        digest.update(json.dumps(matters, sort_keys=True).encode())
+        for name, tensor in sorted(self.encoder.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def with_random_weights(self, seed: int) -> BYOLA:
+        """The same model with new random weights drawn from `seed`: the control of an evaluation."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = BYOLA(
+                self.encoder_name,
+                self.encoder_options,
+                self.frontend.config,
+                self.normalization,
+                provenance={"method": "random weights", "seed": seed},
+            )
+        return model.to(self.device).train(self.training)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        overwrite: bool = False,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **hub_options: Any,
+    ) -> str | None:
+        """Write the model folder: config.json, model.safetensors and a model card; all or nothing.
+
+        Args:
+            save_directory: the folder to make.
+            overwrite: replace a model folder that is there.
+            push_to_hub: upload it afterwards as `repo_id` (the folder's name by default), with `hub_options`
+                as `push_to_hub` takes them; returns the commit's address.
+
+        Raises:
+            UsageError: if there is something at `save_directory`, except a model with `overwrite` true.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(save_directory)
+        if overwrite and not (folder / CONFIG).is_file():
+            refuse_existing(folder)  # never replace a folder that is something else than a model
+        with atomic_folder(folder, overwrite) as partial:
+            text = json.dumps(self.config, indent=2, ensure_ascii=False)
+            (partial / CONFIG).write_text(text + "\n", encoding="utf-8")
+            state = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
+            save_file(state, partial / WEIGHTS, metadata={"format": "pt"})
+            (partial / CARD).write_text(model_card(self.config, self.embedding_dim), encoding="utf-8")
+        if push_to_hub:
+            return self.push_to_hub(repo_id or folder.name, **hub_options)
+        return None
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+    ) -> BYOLA:
+        """Load a model folder, or fetch one from the Hugging Face hub; never runs code that comes with it.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a hub id (`"name/model"`).
+            force_download, token, cache_dir, local_files_only, revision: as in huggingface_hub; unused for a
+                folder.
+            device: where to put the model.
+
+        Returns:
+            The model in evaluation mode.
+
+        Raises:
+            UsageError: if there is no such folder, or it is not a model folder.
+            ByolaError: if its files are damaged or from a newer format, or the hub does not give it.
+        """
+        name = str(pretrained_model_name_or_path)
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.exists():
+            if isinstance(pretrained_model_name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+                raise UsageError(f"there is no model folder {name}")
+            try:
+                fetched = snapshot_download(
+                    name,
+                    allow_patterns=[CONFIG, WEIGHTS],
+                    force_download=force_download,
+                    token=token,
+                    cache_dir=cache_dir,
+                    local_files_only=local_files_only,
+                    revision=revision,
+                )
+            except Exception as error:  # the hub's client raises its own, its HTTP library's and OS errors
+                reason = " ".join(str(error).split())
+                raise ByolaError(
+                    f"{name} is no folder here, and the Hugging Face hub did not give a model of that "
+                    f"name ({type(error).__name__}: {reason[:200]})"
+                ) from error
+            folder = Path(fetched)
+        return load_model(folder, cls).to(device).eval()
+
+
+def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
+    """The model in a folder; see `BYOLA.from_pretrained`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} is not a model folder: it has no {name}")
+    config = _read_config(folder / CONFIG)
+    try:
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave no trace
+            model = model_class(
+                config["encoder"]["name"],
+                config["encoder"]["options"],
+                FrontendConfig.from_identity(config["frontend"]),
+                NormStats(**{key: float(config["normalization"][key]) for key in ("mean", "std")}),
+                licence=config["licence"],
+                provenance=config["provenance"],
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {error}") from error
+    try:
+        model.encoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ByolaError(
+            f"{folder / WEIGHTS} is damaged or does not belong to this config.json: {reason[:300]}"
+        ) from error
+    return model
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ByolaError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise UsageError(f'{path} does not describe a byol-a model (no "format": "{FORMAT}" in it)')
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ByolaError(
+            f"{path} has format version {config.get('format_version')}, and this byol-a reads version "
+            f"{FORMAT_VERSION}; install a byol-a that is as new as the model"
+        )
+    return config

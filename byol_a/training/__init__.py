@@ -1,0 +1,1 @@
+"""Pre-training: configuration, data on the device, the loop, checkpoints and logs."""

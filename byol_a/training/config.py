@@ -1,0 +1,110 @@
+"""The configuration of a pre-training run: one tree of dataclasses, each part owned by what it configures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from byol_a.augment import AugmentConfig
+from byol_a.errors import UsageError
+from byol_a.frontend import FrontendConfig
+from byol_a.methods.byol import BYOLConfig
+from byol_a.training.optimizers import OptimizerConfig
+
+
+@dataclass
+class EncoderConfig:
+    """Which encoder, and what its constructor takes beside the number of mel bins."""
+
+    name: str = "AudioNTT2022"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig:
+    """Random crops: their length in seconds, where shorter clips are zero-padded, and worker processes.
+
+    `workers` reads files beside the training process; `auto` takes one for each core but one, at most 8.
+    """
+
+    crop_seconds: float = 0.95
+    pad: Literal["both", "end"] = "end"
+    workers: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.crop_seconds <= 0:
+            raise UsageError(f"data.crop_seconds must be positive, not {self.crop_seconds}")
+        if self.workers != "auto" and self.workers < 0:
+            raise UsageError(f"data.workers must be 'auto' or at least 0, not {self.workers}")
+
+
+@dataclass
+class NormalizationConfig:
+    """Pre-normalisation of log-mels.
+
+    `dataset`: one mean and one std from `crops` random training crops before the first step.
+    `running`: the same two numbers, gathered from the first `crops` training clips as they pass.
+    """
+
+    kind: Literal["dataset", "running"] = "dataset"
+    crops: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crops <= 10_000:
+            raise UsageError(f"normalization.crops must lie in 1 to 10000, not {self.crops}")
+
+
+@dataclass
+class TrainingConfig:
+    """How long, how large and how precisely.
+
+    `batch_size` counts the clips of one optimiser step over all processes and accumulated parts.
+    `steps` wins over `epochs` where it is given. `precision` auto is bf16 where the hardware multiplies it,
+    float32 elsewhere. `log_every`, `checkpoint_every` and `keep_every` count steps; `keep_every` 0 keeps the
+    last checkpoint alone.
+    """
+
+    seed: int = 42
+    batch_size: int = 256
+    accumulate: int = 1
+    epochs: int = 100
+    steps: int | None = None
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_every: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "epochs", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"training.{name} must be at least 1, not {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"training.steps must be at least 1, not {self.steps}")
+        if self.keep_every < 0:
+            raise UsageError(f"training.keep_every must be at least 0, not {self.keep_every}")
+        if self.batch_size // self.accumulate < 2:
+            raise UsageError(
+                "training.batch_size must leave at least 2 clips for each accumulated part (batch norm needs two)"
+            )
+
+
+@dataclass
+class PretrainConfig:
+    """A whole run; its fields are the sections of a recipe."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    method: BYOLConfig = field(default_factory=BYOLConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    normalization: NormalizationConfig = field(default_factory=NormalizationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @property
+    def crop_samples(self) -> int:
+        """Samples in one crop (15,200 for 0.95 s at 16 kHz)."""
+        return round(self.data.crop_seconds * self.frontend.sample_rate)

@@ -1,0 +1,60 @@
+"""From a run's checkpoint to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import byol_a
+from byol_a.errors import UsageError
+from byol_a.model import BYOLA
+from byol_a.normalize import NormStats
+from byol_a.training.checkpoint import load_checkpoint
+from byol_a.training.config import PretrainConfig
+from byol_a.training.run_folder import RunFolder
+
+ENCODER_PREFIX = "online.encoder."
+
+
+def export(run: str | Path, out: str | Path, checkpoint: Path | None = None, overwrite: bool = False) -> Path:
+    """Write the online encoder of a run's checkpoint (the last one by default) as a model folder.
+
+    Raises:
+        UsageError: if `run` holds no run or no checkpoint yet, or `out` exists.
+    """
+    folder = RunFolder(run)
+    folder.require()
+    checkpoint = checkpoint if checkpoint is not None else folder.last_checkpoint
+    if not checkpoint.is_file():
+        raise UsageError(f"{folder.path} has no checkpoint {checkpoint} yet; nothing can be exported")
+    snapshot = load_checkpoint(checkpoint)
+    model = model_of(folder.config(), snapshot, folder.description())
+    model.save_pretrained(out, overwrite=overwrite)
+    return Path(out)
+
+
+def model_of(config: PretrainConfig, snapshot: dict[str, Any], description: dict[str, Any]) -> BYOLA:
+    """The model in a checkpoint's snapshot, with its provenance."""
+    stats = NormStats(**snapshot["stats"])
+    model = BYOLA(
+        encoder=config.encoder.name,
+        encoder_options=config.encoder.options,
+        frontend=config.frontend,
+        normalization=stats,
+        provenance={
+            "method": "BYOL",
+            "recipe": description.get("recipe"),
+            "data": description.get("data"),
+            "steps": snapshot["step"],
+            "clips_seen": snapshot["step"] * config.training.batch_size,
+            "crop_seconds": config.data.crop_seconds,
+            "byol_a_version": byol_a.__version__,
+        },
+    )
+    weights = {
+        name.removeprefix(ENCODER_PREFIX): tensor
+        for name, tensor in snapshot["method"].items()
+        if name.startswith(ENCODER_PREFIX)
+    }
+    model.encoder.load_state_dict(weights)
+    return model

@@ -1,0 +1,75 @@
+"""The folder of one run: where its configuration, file list, metrics, checkpoints and model are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from byol_a.config import build, read_yaml, to_yaml
+from byol_a.errors import UsageError
+from byol_a.files import atomic_file, write_json
+from byol_a.training.config import PretrainConfig
+
+
+class RunFolder:
+    """Paths inside a run's folder, and the files that describe the run.
+
+    config.yaml       the resolved configuration
+    run.json          what the run reads and how it was started
+    files.txt         the audio files, one a line: a resumed run sees the same ones in the same order
+    metrics.jsonl     one JSON object for each logged step
+    bad_files.csv     files that could not be used, and why
+    checkpoints/      last.pt, and step-N.pt where asked for
+    training.png      loss and collapse meter
+    model/            the exported model
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.run_file = self.path / "run.json"
+        self.files_list = self.path / "files.txt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.bad_files = self.path / "bad_files.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.last_checkpoint = self.checkpoints / "last.pt"
+        self.plot = self.path / "training.png"
+        self.tensorboard = self.path / "tensorboard"
+        self.model = self.path / "model"
+
+    def refuse_existing(self) -> None:
+        """Raise `UsageError` where the folder holds anything already."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(
+                f"{self.path} exists already; continue that run with --resume, or choose another folder with --out"
+            )
+
+    def create(self, config: PretrainConfig, files: list[Path], description: dict[str, Any]) -> None:
+        """Write the files that say what the run is; config.yaml last, so that its presence means all are there."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self.files_list) as temporary:
+            temporary.write_text("".join(f"{path}\n" for path in files), encoding="utf-8", errors="surrogateescape")
+        write_json(self.run_file, description)
+        with atomic_file(self.config_file) as temporary:
+            temporary.write_text(to_yaml(config), encoding="utf-8")
+
+    def require(self) -> None:
+        """Raise `UsageError` unless the folder holds a run."""
+        if not self.config_file.is_file():
+            raise UsageError(f"{self.path} holds no pre-training run (there is no {self.config_file.name} in it)")
+
+    def config(self) -> PretrainConfig:
+        """The configuration the run was started with."""
+        self.require()
+        return build(PretrainConfig, read_yaml(self.config_file), str(self.config_file))
+
+    def description(self) -> dict[str, Any]:
+        """What run.json says."""
+        value: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+        return value
+
+    def files(self) -> list[Path]:
+        """The run's audio files in order; empty for synthesised sounds."""
+        text = self.files_list.read_text(encoding="utf-8", errors="surrogateescape")
+        return [Path(line) for line in text.splitlines()]

@@ -1,0 +1,192 @@
+"""Where a run's sounds come from: crops of files read by worker processes, or the synthesiser on the device.
+
+Either way, what stands at position p of the run is a function of the seed and p alone: position p is entry
+p mod N of epoch p // N's permutation. Batches are consecutive positions and run on over an epoch's end, so a
+small folder makes full batches and no process ever waits for a short last one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from byol_a.data.crops import RandomCrops, from_int16
+from byol_a.data.loader import load_crops
+from byol_a.data.report import FileReport
+from byol_a.data.stats import crop_statistics
+from byol_a.data.synth import SynthSource
+from byol_a.errors import UsageError
+from byol_a.frontend import LogMel
+from byol_a.normalize import NormStats, StatsAccumulator
+from byol_a.training.config import PretrainConfig
+from byol_a.training.distributed import Processes
+from byol_a.training.pipeline import mix_seeds
+
+SYNTH = "synth"
+# Sounds per "epoch" of the endless synthesiser: as many as the AudioSet copy of BYOL-A's paper.
+SYNTH_EPOCH = 1_963_807
+STATISTICS_STREAM = 1
+
+
+class Batch(NamedTuple):
+    """One part of an optimiser step on this process: `clips` slices the step's drawn parameters."""
+
+    wave: Tensor  # (b, S) float32 in [-1, 1] on the device
+    clips: slice
+
+
+class Source(Protocol):
+    """An endless, seekable sequence of training sounds."""
+
+    clips_per_epoch: int
+    report: FileReport  # files that could not be used
+
+    def statistics(self, frontend: LogMel, limit: int) -> NormStats:
+        """Log-mel mean and std of at most `limit` sounds that depend on the seed alone."""
+
+    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+        """The parts of optimiser steps `start_step` to `total_steps`, `accumulate` of them for each step."""
+
+
+def shares(config: PretrainConfig, processes: Processes) -> list[slice]:
+    """Which clips of every global batch fall to this process, one slice for each accumulated part.
+
+    Raises:
+        UsageError: if the batch does not divide evenly.
+    """
+    training = config.training
+    parts = processes.world_size * training.accumulate
+    if training.batch_size % parts or training.batch_size // parts < 2:
+        raise UsageError(
+            f"training.batch_size {training.batch_size} cannot be shared by {processes.world_size} processes x "
+            f"{training.accumulate} accumulated parts; choose a multiple of {parts}, at least {2 * parts}"
+        )
+    size = training.batch_size // parts
+    firsts = [(part * processes.world_size + processes.rank) * size for part in range(training.accumulate)]
+    return [slice(first, first + size) for first in firsts]
+
+
+class FileSource:
+    """Random crops of audio files, read and cut by worker processes as int16."""
+
+    def __init__(self, files: list[Path], config: PretrainConfig, processes: Processes) -> None:
+        self.clips_per_epoch = len(files)
+        self.report = FileReport()
+        self._files, self._config, self._processes = files, config, processes
+        self._workers = resolve_workers(config.data.workers)
+
+    def _crops(self, seed: int) -> RandomCrops:
+        config = self._config
+        return RandomCrops(
+            self._files, config.crop_samples, config.frontend.sample_rate, seed=seed, pad=config.data.pad
+        )
+
+    def statistics(self, frontend: LogMel, limit: int) -> NormStats:
+        """See `Source`. The crops come from a stream of their own, apart from the training's."""
+        crops = self._crops(mix_seeds(self._config.training.seed, STATISTICS_STREAM))
+        return crop_statistics(
+            crops,
+            frontend,
+            limit=limit,
+            num_workers=self._workers,
+            report=self.report,
+            device=self._processes.device,
+        )
+
+    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+        """See `Source`."""
+        training, processes = self._config.training, self._processes
+        clips = shares(self._config, processes)
+        keys = StreamSampler(self.clips_per_epoch, training.seed, training.batch_size, clips)
+        keys.span(start_step, total_steps)
+        pinned = processes.device.type == "cuda"
+        loaded = load_crops(self._crops(training.seed), keys, self._workers, pin_memory=pinned)
+        for number, (crops, problems) in enumerate(loaded):
+            self.report.extend(problems)
+            wave = from_int16(crops.to(processes.device, non_blocking=True))
+            yield Batch(wave, clips[number % len(clips)])
+
+
+class SynthTrainingSource:
+    """Fresh synthetic sounds for ever, made on the device as they are needed."""
+
+    clips_per_epoch = SYNTH_EPOCH
+
+    def __init__(self, config: PretrainConfig, processes: Processes) -> None:
+        self.report = FileReport()  # stays empty: no file, no bad file
+        self._config, self._processes = config, processes
+
+    def _synth(self, seed: int) -> SynthSource:
+        config = self._config
+        return SynthSource(seed, config.crop_samples, config.frontend.sample_rate, self._processes.device)
+
+    def statistics(self, frontend: LogMel, limit: int) -> NormStats:
+        """See `Source`."""
+        synth = self._synth(mix_seeds(self._config.training.seed, STATISTICS_STREAM))
+        accumulator = StatsAccumulator()
+        for first in range(0, limit, 128):
+            indices = torch.arange(first, min(first + 128, limit), device=self._processes.device)
+            accumulator.update(frontend(synth.batch(indices)))
+        return accumulator.result()
+
+    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+        """See `Source`."""
+        synth = self._synth(self._config.training.seed)
+        clips = shares(self._config, self._processes)
+        for step in range(start_step, total_steps):
+            origin = step * self._config.training.batch_size
+            for part in clips:
+                indices = torch.arange(origin + part.start, origin + part.stop, device=self._processes.device)
+                yield Batch(synth.batch(indices), part)
+
+
+class StreamSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) keys along the run's endless sequence; needs no state to be resumed.
+
+    Args:
+        clips_per_epoch: N, files in the source.
+        seed: the run's seed.
+        batch_size: clips of one optimiser step.
+        parts: which clips of each step to yield, one batch for each slice.
+    """
+
+    def __init__(self, clips_per_epoch: int, seed: int, batch_size: int, parts: list[slice]) -> None:
+        self._clips, self._seed, self._batch_size, self._parts = clips_per_epoch, seed, batch_size, parts
+        self._steps = range(0)
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def span(self, start_step: int, total_steps: int) -> None:
+        """Choose the optimiser steps whose batches iteration yields."""
+        self._steps = range(start_step, total_steps)
+
+    def key(self, position: int) -> tuple[int, int]:
+        """(epoch, index) of a position in the run's sequence."""
+        epoch, place = divmod(position, self._clips)
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng((self._seed, epoch))
+            self._order = epoch, rng.permutation(self._clips)
+        return epoch, int(self._order[1][place])
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self._steps:
+            origin = step * self._batch_size
+            for part in self._parts:
+                yield [self.key(origin + clip) for clip in range(part.start, part.stop)]
+
+    def __len__(self) -> int:
+        return len(self._steps) * len(self._parts)
+
+
+def resolve_workers(workers: int | str) -> int:
+    """`auto` leaves one core to the training process and takes at most 8; at least one worker."""
+    if isinstance(workers, int):
+        return workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores - 1))

@@ -1,0 +1,131 @@
+"""Everything that changes while a run goes on, one optimiser step of it, and its snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from byol_a.encoders import create_encoder
+from byol_a.methods.byol import BYOL, StepOutput
+from byol_a.methods.monitor import alignment, collapse_meter, effective_rank, uniformity
+from byol_a.normalize import NormStats
+from byol_a.training.config import PretrainConfig
+from byol_a.training.distributed import Processes
+from byol_a.training.optimizers import build_optimizer, learning_rate
+from byol_a.training.pipeline import ViewPipeline, mix_seeds
+from byol_a.training.sources import Batch
+
+
+class Trainer:
+    """Networks, optimiser and view pipeline of one process.
+
+    Args:
+        config: the run's configuration, `training.precision` resolved.
+        stats: log-mel statistics of the training set; None if they are gathered while training.
+        processes: this process among its peers.
+        total_steps: optimiser steps of the whole run, for the schedules.
+    """
+
+    def __init__(self, config: PretrainConfig, stats: NormStats | None, processes: Processes, total_steps: int) -> None:
+        training, device = config.training, processes.device
+        self.config, self.processes, self.total_steps = config, processes, total_steps
+        self.step = 0
+        torch.manual_seed(training.seed)
+        encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder.options)
+        memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        self.pipeline = ViewPipeline(config, stats).to(device).train()
+        self.optimizer = build_optimizer(config.optimizer, self.method)
+        self._forward: Any = torch.compile(self.method) if training.compile else self.method
+        if processes.world_size > 1:
+            self._forward = DistributedDataParallel(self._forward)
+        # From here on randomness is dropout's, which must differ between processes.
+        torch.manual_seed(mix_seeds(training.seed, processes.rank))
+
+    def train_step(self, parts: list[Batch]) -> StepOutput:
+        """One optimiser step over the accumulated parts of a batch; the output is the last part's, the loss the mean."""
+        config, device = self.config, self.processes.device
+        rate = learning_rate(config.optimizer, self.step, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        params = self.pipeline.draw(config.training.batch_size, config.training.seed, self.step, device)
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            view1, view2 = self.pipeline(part.wave, params[part.clips])
+            with self._sync_gradients(last=number == len(parts)), self._autocast():
+                output: StepOutput = self._forward(view1, view2)
+                (output.loss / len(parts)).backward()
+            losses.append(output.loss.detach())
+        if config.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.method.update_target(self.step, self.total_steps)
+        self.step += 1
+        return output._replace(loss=torch.stack(losses).mean())
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.training.precision == "bf16"
+        return torch.autocast(self.processes.device.type, torch.bfloat16, enabled=enabled)
+
+    def _sync_gradients(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Gradients travel between processes once a step, with the last accumulated part."""
+        if last or self.processes.world_size == 1:
+            return contextlib.nullcontext()
+        manager: contextlib.AbstractContextManager[Any] = self._forward.no_sync()
+        return manager
+
+    def metrics(self, output: StepOutput) -> dict[str, float]:
+        """What is worth watching after a step: loss, collapse meter, rank, alignment, uniformity, rates."""
+        projection1, projection2 = output.projections
+        names = ("loss", "collapse", "effective_rank", "alignment", "uniformity")
+        values: Tensor = torch.stack(
+            [
+                output.loss.float(),
+                collapse_meter(projection1),
+                effective_rank(output.embeddings),
+                alignment(projection1, projection2),
+                uniformity(projection1),
+            ]
+        )
+        step = self.step - 1
+        return {
+            **dict(zip(names, self.processes.mean(values).tolist(), strict=True)),
+            "lr": learning_rate(self.config.optimizer, step, self.total_steps),
+            "tau": self.method.tau(step, self.total_steps),
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """All state, on rank 0 with every process's own part; empty on other ranks. A collective call."""
+        cuda = self.processes.device.type == "cuda"
+        own = {
+            "pipeline": self.pipeline.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.processes.device) if cuda else None,
+        }
+        parts = self.processes.gather(own)
+        if not self.processes.is_main:
+            return {}
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "processes": parts,
+            "stats": asdict(self.pipeline.stats),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot. With another number of processes each takes the state of one that was there."""
+        self.step = snapshot["step"]
+        self.method.load_state_dict(snapshot["method"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        own = snapshot["processes"][self.processes.rank % len(snapshot["processes"])]
+        self.pipeline.load_state_dict(own["pipeline"])
+        torch.set_rng_state(own["random"])
+        if own["random_cuda"] is not None and self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(own["random_cuda"], self.processes.device)

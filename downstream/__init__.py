@@ -1,0 +1,1 @@
+"""Scoring embeddings on labelled audio: tasks, probes, protocols and reports."""

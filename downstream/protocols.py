@@ -1,0 +1,196 @@
+"""How embeddings become scores: what is fitted on which clips, and chosen on which others."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from byol_a.progress import Progress
+from downstream.metrics import METRICS, Score, score_folds
+from downstream.probes import KNNProbe, logistic_path
+from downstream.splits import hold_out
+from downstream.tasks import Round, Task
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class DefaultProtocol:
+    """Logistic regression with C chosen without the test clips, and k nearest neighbours.
+
+    Attributes:
+        C_grid: what C is chosen from, increasing.
+        seeds: each draws another validation part, where the set has none of its own.
+        valid_fraction: of the training clips, at least one group where groups are known.
+        k: neighbours.
+        resamples: of the bootstrap.
+    """
+
+    name: str = "default"
+    C_grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    valid_fraction: float = 0.1
+    k: int = 10
+    resamples: int = 1000
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What one probe did on one task.
+
+    Attributes:
+        seeds: of the validation parts drawn; empty where nothing is random.
+        C: chosen, for each seed (once where there is none) and round; None for the neighbours.
+        scores: for each seed and round, (N_test, C).
+        targets: for each round, (N_test, C) bool.
+        metrics: by name, the task's own first.
+    """
+
+    probe: str
+    seeds: tuple[int, ...]
+    C: tuple[tuple[float, ...], ...] | None
+    scores: list[list[np.ndarray]]
+    targets: list[np.ndarray]
+    metrics: dict[str, Score]
+
+
+def evaluate_embeddings(
+    task: Task, embeddings: np.ndarray, protocol: DefaultProtocol, progress: bool | None = None
+) -> list[ProbeResult]:
+    """Score embeddings (N, D), one row per clip of the task: logistic regression, then neighbours.
+
+    Embeddings are standardised on all clips of a round that are not its test clips. Test clips and their
+    labels take part in nothing but the final score.
+    """
+    targets = one_hot(task)
+    rounds = task.rounds()
+    random = any(not part.valid for part in rounds)
+    seeds = protocol.seeds if random else ()
+    jobs = [(part, seed) for seed in (seeds or (None,)) for part in rounds]
+
+    def run_logistic(part: Round, seed: int | None) -> tuple[float, np.ndarray]:
+        return _logistic(task, embeddings, targets, part, seed, protocol)
+
+    def run_neighbours(part: Round) -> np.ndarray:
+        fitted = part.train + part.valid
+        inputs = _standardised(embeddings, fitted)
+        return KNNProbe(inputs[fitted], targets[fitted], protocol.k).scores(inputs[part.test])
+
+    fitted = _in_threads(run_logistic, jobs, progress)
+    by_seed = [fitted[start : start + len(rounds)] for start in range(0, len(fitted), len(rounds))]
+    voted = _in_threads(run_neighbours, [(part,) for part in rounds], progress=False)
+    of_rounds = [targets[part.test] for part in rounds]
+
+    def result(
+        probe: str,
+        seeds: tuple[int, ...],
+        C: tuple[tuple[float, ...], ...] | None,
+        scores: list[list[np.ndarray]],
+    ) -> ProbeResult:
+        metrics = {
+            name: score_folds(METRICS[name], scores, of_rounds, task.classes, protocol.resamples)
+            for name in task.metrics
+        }
+        return ProbeResult(probe, seeds, C, scores, of_rounds, metrics)
+
+    chosen = tuple(tuple(C for C, _ in folds) for folds in by_seed)
+    return [
+        result("logistic", seeds, chosen, [[scores for _, scores in folds] for folds in by_seed]),
+        result(f"knn{protocol.k}", (), None, [voted]),
+    ]
+
+
+def one_hot(task: Task) -> np.ndarray:
+    """Targets (N, C) bool of the task's clips."""
+    place = {name: column for column, name in enumerate(task.classes)}
+    targets = np.zeros((len(task.clips), len(task.classes)), dtype=bool)
+    for row, clip in enumerate(task.clips):
+        targets[row, [place[label] for label in clip.labels]] = True
+    return targets
+
+
+def choose_C(
+    task: Task,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    train: Sequence[int],
+    valid: Sequence[int],
+    grid: Sequence[float],
+) -> float:
+    """The C whose fit on `train` does best on `valid` by the task's own metric; likelihood breaks ties."""
+    metric, once = METRICS[task.metrics[0]], np.ones((1, len(valid)))
+    ranked = []
+    for probe in logistic_path(inputs[train], targets[train], grid, task.multi_label):
+        scores = probe.scores(inputs[valid])
+        value = metric(scores, targets[valid], task.classes, once)[0]
+        ranked.append((np.nan_to_num(value), _log_likelihood(scores, targets[valid], task.multi_label), probe.C))
+    return max(ranked)[-1]
+
+
+def _logistic(
+    task: Task,
+    embeddings: np.ndarray,
+    targets: np.ndarray,
+    part: Round,
+    seed: int | None,
+    protocol: DefaultProtocol,
+) -> tuple[float, np.ndarray]:
+    fitted = part.train + part.valid
+    inputs = _standardised(embeddings, fitted)
+    if part.valid:
+        train, valid = part.train, part.valid
+    else:
+        labels = None if task.multi_label else [task.clips[index].labels[0] for index in fitted]
+        groups = [task.clips[index].group for index in fitted]
+        # Without a validation part of the set's own there are seeds.
+        drawn = hold_out(labels, groups, protocol.valid_fraction, seed or 0)
+        train, valid = ([fitted[index] for index in side] for side in drawn)
+    C = choose_C(task, inputs, targets, train, valid, protocol.C_grid)
+    grid = [value for value in protocol.C_grid if value <= C]  # the way to C, as it was walked before
+    *_, probe = logistic_path(inputs[fitted], targets[fitted], grid, task.multi_label)
+    return C, probe.scores(inputs[part.test])
+
+
+def _standardised(embeddings: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit(embeddings[fitted]).transform(embeddings)
+    return np.asarray(scaled, dtype=np.float32)
+
+
+def _log_likelihood(scores: np.ndarray, targets: np.ndarray, multi_label: bool) -> float:
+    """Mean log-probability of the targets."""
+    scores = scores.astype(np.float64)
+    if multi_label:
+        return float(-np.logaddexp(0, np.where(targets, -scores, scores)).mean())
+    log_normaliser = np.logaddexp.reduce(scores, axis=1)
+    return float((scores[targets] - log_normaliser).mean())
+
+
+def _in_threads(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], progress: bool | None
+) -> list[Result]:
+    """Do the jobs on all cores, BLAS on one thread each: its products here are too thin to share."""
+    from joblib import Parallel, delayed
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    results: list[Result] = []
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        Progress("probes", len(jobs), "fit", progress) as bar,
+    ):
+        # In float32 a line search can end a little above the tolerance; the scores are the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        parallel = Parallel(n_jobs=min(cores, len(jobs)), prefer="threads", return_as="generator")
+        for result in parallel(delayed(function)(*job) for job in jobs):
+            results.append(result)
+            bar.advance()
+    return results

@@ -1,0 +1,1 @@
+"""Recipes: settings as YAML, no code. `byol-a recipes` lists them."""

@@ -1,0 +1,51 @@
+"""Held-out parts and folds: sizes, strata, groups, seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from byol_a.errors import ByolaError
+from downstream.splits import hold_out, make_folds
+
+
+def test_hold_out_is_a_tenth_and_stratified() -> None:
+    labels = ["a"] * 100 + ["b"] * 50
+    train, valid = hold_out(labels, [None] * 150, 0.1, seed=0)
+    assert sorted([*train, *valid]) == list(range(150))
+    assert [sum(labels[i] == name for i in valid) for name in "ab"] == [10, 5]
+
+
+def test_ten_seeds_hold_out_every_clip_once_and_the_next_ones_differ() -> None:
+    parts = [tuple(hold_out(["a", "b"] * 50, [None] * 100, 0.1, seed)[1]) for seed in range(11)]
+    assert sorted(np.concatenate(parts[:10])) == list(range(100))
+    assert parts[10] not in parts[:10]
+    assert parts[3] == tuple(hold_out(["a", "b"] * 50, [None] * 100, 0.1, 3)[1])
+
+
+@pytest.mark.parametrize("labels", [None, ["a", "b", "c"] * 40])
+@pytest.mark.parametrize("n_groups", [2, 5, 30])
+def test_groups_never_straddle(labels: list[str] | None, n_groups: int) -> None:
+    groups = [f"g{i % n_groups}" for i in range(120)]
+    for seed in range(4):
+        train, valid = hold_out(labels, groups, 0.1, seed)
+        assert len(train) and len(valid)
+        assert not {groups[i] for i in train} & {groups[i] for i in valid}
+
+
+def test_five_speakers_hold_out_one_each() -> None:
+    groups = [f"speaker{i % 5}" for i in range(100)]
+    held = [{groups[i] for i in hold_out(["x", "y"] * 50, groups, 0.1, seed)[1]} for seed in range(5)]
+    assert all(len(speakers) == 1 for speakers in held)
+    assert set.union(*held) == set(groups)
+
+
+def test_one_group_for_all_counts_as_none() -> None:
+    train, valid = hold_out(["a", "b"] * 20, ["same"] * 40, 0.1, 0)
+    assert len(train) + len(valid) == 40 and len(valid)
+
+
+def test_folds_without_enough_clips() -> None:
+    assert sorted(set(make_folds(6, ["a"] * 3 + ["b"] * 3, [None] * 6, 5, 0))) == [0, 1, 2]
+    with pytest.raises(ByolaError, match="too few"):
+        make_folds(2, ["a", "b"], [None] * 2, 5, 0)

@@ -1,0 +1,278 @@
+"""The command `byol-a pretrain`, end to end and through every fault: kills, signals, bad files, full disks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from byol_a.training.run_folder import RunFolder
+
+from .small import RECIPE, byol_a, command, environment, losses
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_wav: Callable[..., Path]) -> Path:
+    for n in range(6):
+        write_wav(tmp_path / "data" / f"{n}.wav", seconds=0.4 + n / 4, seed=n)
+    return tmp_path / "data"
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or metrics.read_text().count("\n") < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_run_leaves_model_metrics_picture_and_checkpoints(recipe: Path, data: Path, tmp_path: Path) -> None:
+    (data / "broken.wav").write_bytes(b"RIFF")
+    run = tmp_path / "run"
+    done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 6, "training.keep_every=4")
+    assert done.returncode == 0, done.stderr
+    assert "model:" in done.stdout
+    folder = RunFolder(run)
+    assert sorted(losses(run)) == [1, 2, 3, 4, 5, 6]
+    row = json.loads(folder.metrics.read_text().splitlines()[-1])
+    assert {"loss", "collapse", "effective_rank", "lr", "tau", "clips", "clips_per_s"} <= set(row)
+    assert folder.plot.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["last.pt", "step-4.pt"]
+    assert sorted(path.name for path in folder.model.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert "broken.wav" in folder.bad_files.read_text()
+    assert "1 of 7" in done.stdout
+
+    again = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 6)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+    exported = byol_a("export", run, "--out", tmp_path / "model", "--checkpoint", folder.checkpoints / "step-4.pt")
+    assert exported.returncode == 0, exported.stderr
+    provenance = json.loads((tmp_path / "model" / "config.json").read_text())["provenance"]
+    assert provenance["steps"] == 4
+    assert provenance["clips_seen"] == 32
+
+
+@pytest.mark.parametrize("source", ["files", "synth"])
+def test_killed_at_a_random_step_it_resumes_bit_for_bit(source: str, recipe: Path, data: Path, tmp_path: Path) -> None:
+    arguments = (
+        "pretrain",
+        "--recipe",
+        recipe,
+        "--data",
+        data if source == "files" else "synth",
+        "--steps",
+        60,
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = byol_a(*arguments, "--out", whole)
+    assert done.returncode == 0, done.stderr
+
+    process = subprocess.Popen(command(*arguments, "--out", killed), env=environment(), text=True)
+    wait_for_step(killed, random.randint(5, 40), process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert max(losses(killed), default=0) < 60
+
+    done = byol_a("pretrain", "--resume", "--out", killed)
+    assert done.returncode == 0, done.stderr
+    assert losses(killed) == losses(whole)
+    assert (killed / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+
+
+def test_killed_before_the_first_checkpoint_it_starts_anew(recipe: Path, data: Path, tmp_path: Path) -> None:
+    arguments = (
+        "pretrain",
+        "--recipe",
+        recipe,
+        "--data",
+        data,
+        "--steps",
+        8,
+        "training.checkpoint_every=1000",
+    )
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(*arguments, "--out", run), env=environment(), text=True)
+    while not (run / "config.yaml").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = byol_a("pretrain", "--resume", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(run)) == list(range(1, 9))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, recipe: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 100_000),
+        env=environment(),
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+    wait_for_step(run, 5, process)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "everything is saved" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+    last = max(losses(run))
+    done = byol_a("pretrain", "--resume", "--out", run, "--steps", last + 2)
+    assert done.returncode == 0, done.stderr
+    assert max(losses(run)) == last + 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 4).returncode == 0
+    good = (run / "checkpoints" / "last.pt").read_bytes()
+    broken = byol_a("pretrain", "--resume", "--out", run, "--steps", 40, "optimizer.lr=1e38")
+    assert broken.returncode == 1
+    assert "the loss became nan" in broken.stderr.splitlines()[-1]
+    assert "last good checkpoint" in broken.stderr
+    assert (run / "checkpoints" / "last.pt").read_bytes() == good
+    mended = byol_a("pretrain", "--resume", "--out", run, "--steps", 6)
+    assert mended.returncode == 0, mended.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB; needs the right to mount one."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(recipe: Path, data: Path, small_disk: Path) -> None:
+    run = small_disk / "run"
+    done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 4)
+    assert done.returncode == 0, done.stderr
+    good = (run / "checkpoints" / "last.pt").read_bytes()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    full = byol_a("pretrain", "--resume", "--out", run, "--steps", 8)
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr
+    assert (run / "checkpoints" / "last.pt").read_bytes() == good
+    filler.unlink()
+    done = byol_a("pretrain", "--resume", "--out", run, "--steps", 8)
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(run)) == list(range(1, 9))
+
+
+def test_two_processes_train_together_and_resume(recipe: Path, data: Path, tmp_path: Path) -> None:
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29517",
+        "-m",
+        "byol_a",
+    )
+    run = tmp_path / "run"
+    arguments = (
+        "pretrain",
+        "--recipe",
+        recipe,
+        "--data",
+        data,
+        "--out",
+        run,
+        "--steps",
+        6,
+        "--device",
+        "cpu",
+    )
+    done = byol_a(*arguments, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(run)) == list(range(1, 7))
+    assert done.stdout.count("model:") == 1
+    done = byol_a("pretrain", "--resume", "--out", run, "--steps", 8, "--device", "cpu", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(run)) == list(range(1, 9))
+
+
+def test_nothing_usable_is_one_sentence(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for n in range(3):
+        (tmp_path / "data" / f"{n}.wav").write_bytes(b"")
+    failed = byol_a("pretrain", "--recipe", recipe, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert failed.returncode == 1
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert "byol-a: error: 20 files drawn in a row could not be used" in failed.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data", "x"), "--out"),
+        (("--out", "x"), "--data"),
+        (("--resume",), "--out"),
+        (("--resume", "--out", "nowhere"), "no pre-training run"),
+        (("--recipe", "byola_v9", "--data", "x", "--out", "y"), "did you mean 'byola_v"),
+        (("--data", "nowhere", "--out", "y"), "nowhere does not exist"),
+        (("--data", "synth", "--out", "y", "--device", "toaster"), "unknown device"),
+        (("training.bach_size=3", "--data", "synth", "--out", "y"), "did you mean 'batch_size'"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    failed = byol_a("pretrain", *arguments)
+    assert failed.returncode == 2
+    assert words in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "y").exists()
+
+
+def test_what_would_make_another_run_of_it_cannot_change(recipe: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 2).returncode == 0
+    refused = byol_a("pretrain", "--resume", "--out", run, "training.batch_size=4")
+    assert refused.returncode == 2
+    assert "training.batch_size cannot change" in refused.stderr
+
+
+def test_print_config_is_a_recipe(recipe: Path, tmp_path: Path) -> None:
+    shown = byol_a("pretrain", "--recipe", recipe, "--print-config", "training.batch_size=16")
+    assert shown.returncode == 0
+    (tmp_path / "shown.yaml").write_text(shown.stdout)
+    again = byol_a("pretrain", "--recipe", tmp_path / "shown.yaml", "--print-config")
+    assert again.stdout == shown.stdout
+    assert "batch_size: 16" in shown.stdout
