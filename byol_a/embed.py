@@ -105,21 +105,23 @@ def embed(
     }
     store = StoreWriter(out, settings, about, model.embedding_dim, overwrite)
     job = _Job(model, level, windows, batch_size, precision)
-    todo = [path for path in files if str(path) not in store.done]
+    todo = [path for path in files if row_name(path) not in store.done]
     _keep_earlier_problems(Path(out) / BAD_FILES, set(map(str, files)), report)
 
     seconds = 0.0
     loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
-    with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
-        for group in ahead(groups(loaded, model.sample_rate)):
-            for path, audio, pieces in job.embed_group(group):
-                try:
-                    store.add(str(path), pieces)
-                    seconds += _n_samples(audio) / model.sample_rate
-                except AudioError as error:
-                    report.add(path, error.reason)
-                bar.advance(1, audio=format_duration(seconds))
-    store.commit()
+    try:
+        with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
+            for group in ahead(groups(loaded, model.sample_rate)):
+                for path, audio, pieces in job.embed_group(group):
+                    try:
+                        store.add(row_name(path), pieces)
+                        seconds += _n_samples(audio) / model.sample_rate
+                    except AudioError as error:
+                        report.add(path, error.reason)
+                    bar.advance(1, audio=format_duration(seconds))
+    finally:
+        store.commit()  # an interrupt loses nothing that was embedded
     report.write(Path(out) / BAD_FILES)
     if not store.done:
         raise ByolaError(f"no file could be embedded: {report.summary(len(files))}; see {Path(out) / BAD_FILES}")
@@ -247,6 +249,11 @@ def _windows(level: str, window: float | None, hop: float | None, sample_rate: i
     if size < 1 or step < 1:
         raise UsageError(f"window and hop must be positive lengths in seconds, not {window} and {hop}")
     return Windows(size, step)
+
+
+def row_name(path: Path) -> str:
+    """A path as it stands in the rows; bytes that are no UTF-8, which Parquet cannot hold, as `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
 def _n_samples(audio: Loaded) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from byol_a.data.io import open_audio, resample, stream_audio, to_mono
 from byol_a.errors import AudioError, UsageError
+from byol_a.frontend.precision import full_precision
 from byol_a.progress import Progress
 from byol_a.streaming import TimePool, stream_frames
 
@@ -31,8 +32,8 @@ Item = TypeVar("Item")
 
 LONG_SECONDS = 60.0  # longer audio is streamed,
 CHUNK_SECONDS = 30.0  # in pieces of this length
-BATCH_SECONDS = {"cpu": 80.0, "cuda": 1200.0}  # audio in one batch, padding included: bounds the activations
-GROUP_SECONDS, GROUP_SIZE = 600.0, 256  # audio held in memory and sorted by length at once
+BATCH_SECONDS = {"cpu": 40.0, "cuda": 1200.0}  # audio in one batch, padding included: bounds the activations
+GROUP_SECONDS, GROUP_SIZE = 300.0, 256  # audio held in memory and sorted by length at once
 READERS, READ_AHEAD = 2, 32
 
 
@@ -61,7 +62,6 @@ def encode(
     """`BYOLA.encode`; see there."""
     _check_choice("level", level, ("clip", "frame", "layers"))
     _check_choice("convert_to", convert_to, ("numpy", "tensor"))
-    _check_choice("precision", precision, ("float32", "bfloat16"))
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     if device is not None:
@@ -290,15 +290,16 @@ def run_encoder(
 ) -> list[Tensor]:
     """Normalise log-mels (B, F, T) and encode them in evaluation mode, to float32 (or the model's float64)."""
     encoder = model.encoder
-    call: Callable[..., Tensor | list[Tensor]] = {
+    calls: dict[str, Callable[..., Tensor | list[Tensor]]] = {
         "clip": encoder,
         "frame": encoder.frames,
         "layers": encoder.layers,
         "all_frames": encoder.layer_frames,
-    }[what]
-    device_type = log_mel.device.type
-    with evaluating(model), torch.autocast(device_type, torch.bfloat16, enabled=precision == "bfloat16"):
-        output = call(model.normalize(log_mel).unsqueeze(1), lengths)
+    }
+    _check_choice("precision", precision, ("float32", "bfloat16"))
+    autocast = torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    with evaluating(model), full_precision(), autocast:
+        output = calls[what](model.encoder_input(log_mel), lengths)
     outputs = output if isinstance(output, list) else [output]
     return [x if x.dtype == torch.float64 else x.float() for x in outputs]
 

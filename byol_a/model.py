@@ -59,7 +59,9 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         self.normalization, self.licence, self.provenance = normalization, licence, dict(provenance or {})
         self.frontend = LogMel(frontend)
         self.normalize = PreNorm(normalization)
+        # Channels side by side is the layout that convolutions are several times faster in.
         self.encoder = create_encoder(encoder, n_mels=frontend.n_mels, **encoder_options)
+        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def sample_rate(self) -> int:
@@ -96,12 +98,13 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
 
     def forward(self, wave: Tensor) -> Tensor:
         """Clip embeddings (B, D) of waves (B, S) at the model's sample rate; differentiable."""
-        embeddings: Tensor = self.encoder(self.log_mel(wave).unsqueeze(1))
+        embeddings: Tensor = self.encoder(self.encoder_input(self.frontend(wave)))
         return embeddings
 
-    def log_mel(self, wave: Tensor) -> Tensor:
-        """Normalised log-mels (B, F, T) of waves (B, S)."""
-        return self.normalize(self.frontend(wave))
+    def encoder_input(self, log_mel: Tensor) -> Tensor:
+        """Log-mels (B, F, T) normalised and laid out as the encoder takes them, (B, 1, F, T)."""
+        x: Tensor = self.normalize(log_mel).unsqueeze(1)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def encode(
         self,

@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from byol_a.errors import AudioError, ByolaError, UsageError, require
+from byol_a.errors import ByolaError, UsageError, require
 from byol_a.files import atomic_file, refuse_existing, write_json
 
 FORMAT, FORMAT_VERSION = "byol-a-store", 1
@@ -73,7 +74,7 @@ def read_store(path: str | os.PathLike[str]) -> EmbeddingStore:
     if not (folder / ROWS).is_file() or not matrix_path.is_file():
         raise UsageError(f"the store {folder} is not finished; run the same byol-a embed again to go on")
     # Few distinct names, many rows: as a dictionary the column stays small.
-    rows = pq.read_table(folder / ROWS, read_dictionary=["file"])
+    rows = pq.read_table(folder / ROWS, read_dictionary=["file"]).unify_dictionaries().combine_chunks()
     embeddings = _open_matrix(matrix_path)
     if len(embeddings) != rows.num_rows:
         raise ByolaError(
@@ -127,26 +128,29 @@ class StoreWriter:
         self._open_or_create(overwrite)
         self._base_rows = pq.read_metadata(self.folder / ROWS).num_rows if (self.folder / ROWS).exists() else 0
         self.done = self._recover()
-        self._tables: list[pa.Table] = []
+        # One growing array for all rows of the part: small objects kept alive between the large arrays that come
+        # and go would split the heap, which then grows with the length of a file.
+        self._spans = array("d")  # start_s, end_s, start_s, end_s ...
+        self._files: list[tuple[str, int]] = []  # file, number of its rows
         self._raw: IO[bytes] | None = None
         self._began = 0.0
 
     def add(self, file: str, pieces: Iterable[Piece]) -> None:
-        """Append the rows of a file, a piece at a time; all of them or, on an `AudioError`, none."""
+        """Append the rows of a file, a piece at a time; all of them or, on any error, none."""
         if self._raw is None:
             self._raw = (self._parts / "open").open("wb")
             self._began = time.monotonic()
-        position = self._raw.tell()
-        tables: list[pa.Table] = []
+        position, n_before = self._raw.tell(), len(self._spans)
         try:
             for start_s, end_s, embeddings in pieces:
                 self._raw.write(np.ascontiguousarray(embeddings, dtype="<f4").data)
-                tables.append(pa.table([[file] * len(start_s), start_s, end_s], schema=SCHEMA))
-        except AudioError:
+                self._spans.frombytes(np.stack([start_s, end_s], axis=1).tobytes())
+        except BaseException:
             self._raw.seek(position)
             self._raw.truncate()
+            del self._spans[n_before:]
             raise
-        self._tables += tables
+        self._files.append((file, (len(self._spans) - n_before) // 2))
         self.done.add(file)
         if time.monotonic() - self._began > PART_SECONDS or self._raw.tell() > PART_BYTES:
             self.commit()
@@ -159,13 +163,19 @@ class StoreWriter:
             self._raw.flush()
             os.fsync(self._raw.fileno())
         self._raw = None
-        if self._tables:
+        if self._files:
             number = 1 + max((int(table.stem) for table in self._parts.glob("*.parquet")), default=-1)
             (self._parts / "open").replace(self._parts / f"{number:06d}.f32")
             # The table comes last: where it is, the part is whole.
             with atomic_file(self._parts / f"{number:06d}.parquet") as partial:
-                pq.write_table(pa.concat_tables(self._tables), partial)
-            self._tables = []
+                pq.write_table(self._table(), partial)
+            self._spans, self._files = array("d"), []
+
+    def _table(self) -> pa.Table:
+        names, n_rows = zip(*self._files, strict=True)
+        files = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), n_rows)))
+        start_s, end_s = np.frombuffer(self._spans).reshape(-1, 2).T
+        return pa.table([files, start_s.copy(), end_s.copy()], schema=SCHEMA)
 
     def finish(self, bad_files: int) -> EmbeddingStore:
         """Join the parts to the table and the matrix, in bounded memory.

@@ -157,7 +157,7 @@ def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> list[Path]:
                 if not task.multi_label:
                     written.append(folder / f"{stem}-{result.probe}-confusion.png")
                     value = f"accuracy {100 * result.metrics['accuracy'].value:.1f} %"
-                    title = f"{task.name}, {task.label}: {entrant.title}, {result.probe}, {value}"
+                    title = f"{task.name}, {task.label}: {result.probe}, {value}\n{entrant.title}"
                     report.write_confusion(written[-1], report.mean_confusion(result), task.classes, title)
             if len(outcome.problems):
                 written.append(folder / f"{stem}-unusable-files.csv")

@@ -71,19 +71,29 @@ def evaluate_embeddings(
     rounds = task.rounds()
     random = any(not part.valid for part in rounds)
     seeds = protocol.seeds if random else ()
-    jobs = [(part, seed) for seed in (seeds or (None,)) for part in rounds]
+    draws = seeds or (0,)  # with a validation part of the set's own, the number plays no part
 
-    def run_logistic(part: Round, seed: int | None) -> tuple[float, np.ndarray]:
-        return _logistic(task, embeddings, targets, part, seed, protocol)
+    def choose(part: Round, seed: int) -> float:
+        inputs = _standardised(embeddings, part)
+        train, valid = _training_and_validation(task, part, seed, protocol.valid_fraction)
+        return choose_C(task, inputs, targets, train, valid, protocol.C_grid)
 
-    def run_neighbours(part: Round) -> np.ndarray:
-        fitted = part.train + part.valid
-        inputs = _standardised(embeddings, fitted)
+    def refit(part: Round, chosen: set[float]) -> dict[float, np.ndarray]:
+        inputs, fitted = _standardised(embeddings, part), part.train + part.valid
+        grid = [C for C in protocol.C_grid if max(chosen) >= C]  # the way to C, as it was walked before
+        path = logistic_path(inputs[fitted], targets[fitted], grid, task.multi_label)
+        return {probe.C: probe.scores(inputs[part.test]) for probe in path if probe.C in chosen}
+
+    def vote(part: Round) -> np.ndarray:
+        inputs, fitted = _standardised(embeddings, part), part.train + part.valid
         return KNNProbe(inputs[fitted], targets[fitted], protocol.k).scores(inputs[part.test])
 
-    fitted = _in_threads(run_logistic, jobs, progress)
-    by_seed = [fitted[start : start + len(rounds)] for start in range(0, len(fitted), len(rounds))]
-    voted = _in_threads(run_neighbours, [(part,) for part in rounds], progress=False)
+    found = _in_threads(choose, [(part, seed) for seed in draws for part in rounds], "choosing C", progress)
+    chosen = [tuple(found[start : start + len(rounds)]) for start in range(0, len(found), len(rounds))]
+    by_round = [set(of_seeds) for of_seeds in zip(*chosen, strict=True)]
+    fits = _in_threads(refit, list(zip(rounds, by_round, strict=True)), "fitting", progress)
+    votes = _in_threads(vote, [(part,) for part in rounds], "neighbours", progress)
+    logits = [[fit[C] for fit, C in zip(fits, of_seed, strict=True)] for of_seed in chosen]
     of_rounds = [targets[part.test] for part in rounds]
 
     def result(
@@ -98,10 +108,9 @@ def evaluate_embeddings(
         }
         return ProbeResult(probe, seeds, C, scores, of_rounds, metrics)
 
-    chosen = tuple(tuple(C for C, _ in folds) for folds in by_seed)
     return [
-        result("logistic", seeds, chosen, [[scores for _, scores in folds] for folds in by_seed]),
-        result(f"knn{protocol.k}", (), None, [voted]),
+        result("logistic", seeds, tuple(chosen), logits),
+        result(f"knn{protocol.k}", (), None, [votes]),
     ]
 
 
@@ -132,34 +141,20 @@ def choose_C(
     return max(ranked)[-1]
 
 
-def _logistic(
-    task: Task,
-    embeddings: np.ndarray,
-    targets: np.ndarray,
-    part: Round,
-    seed: int | None,
-    protocol: DefaultProtocol,
-) -> tuple[float, np.ndarray]:
-    fitted = part.train + part.valid
-    inputs = _standardised(embeddings, fitted)
+def _training_and_validation(task: Task, part: Round, seed: int, fraction: float) -> tuple[list[int], list[int]]:
+    """The clips to try each C on: the set's own parts, or a share of the training part held out."""
     if part.valid:
-        train, valid = part.train, part.valid
-    else:
-        labels = None if task.multi_label else [task.clips[index].labels[0] for index in fitted]
-        groups = [task.clips[index].group for index in fitted]
-        # Without a validation part of the set's own there are seeds.
-        drawn = hold_out(labels, groups, protocol.valid_fraction, seed or 0)
-        train, valid = ([fitted[index] for index in side] for side in drawn)
-    C = choose_C(task, inputs, targets, train, valid, protocol.C_grid)
-    grid = [value for value in protocol.C_grid if value <= C]  # the way to C, as it was walked before
-    *_, probe = logistic_path(inputs[fitted], targets[fitted], grid, task.multi_label)
-    return C, probe.scores(inputs[part.test])
+        return part.train, part.valid
+    labels = None if task.multi_label else [task.clips[index].labels[0] for index in part.train]
+    groups = [task.clips[index].group for index in part.train]
+    train, valid = hold_out(labels, groups, fraction, seed)
+    return [part.train[index] for index in train], [part.train[index] for index in valid]
 
 
-def _standardised(embeddings: np.ndarray, fitted: Sequence[int]) -> np.ndarray:
+def _standardised(embeddings: np.ndarray, part: Round) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
-    scaled = StandardScaler().fit(embeddings[fitted]).transform(embeddings)
+    scaled = StandardScaler().fit(embeddings[part.train + part.valid]).transform(embeddings)
     return np.asarray(scaled, dtype=np.float32)
 
 
@@ -173,7 +168,7 @@ def _log_likelihood(scores: np.ndarray, targets: np.ndarray, multi_label: bool) 
 
 
 def _in_threads(
-    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], progress: bool | None
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], doing: str, progress: bool | None
 ) -> list[Result]:
     """Do the jobs on all cores, BLAS on one thread each: its products here are too thin to share."""
     from joblib import Parallel, delayed
@@ -185,7 +180,7 @@ def _in_threads(
     with (
         threadpool_limits(1),
         warnings.catch_warnings(),
-        Progress("probes", len(jobs), "fit", progress) as bar,
+        Progress(doing, len(jobs), "fit", progress) as bar,
     ):
         # In float32 a line search can end a little above the tolerance; the scores are the same.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -158,7 +158,7 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], title: str) -> 
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     small = 9.0 if annotated else max(3.0, min(8.0, 60 * cell))
-    axes.set_xticks(range(n_columns), classes, rotation=0 if longest <= 3 else 90, fontsize=small)
+    axes.set_xticks(range(n_columns), classes, rotation=0 if annotated and longest <= 3 else 90, fontsize=small)
     axes.set_yticks(range(n_rows), rows, fontsize=small)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -184,7 +184,7 @@ def write_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], titl
     """Draw `confusion_figure` into a PNG file, atomically."""
     figure = confusion_figure(counts, classes, title)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
 def file_stem(*parts: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from types import FrameType
 
 import torch
 from torch import Tensor
@@ -55,6 +56,13 @@ def load_crops(
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    # Ctrl-C reaches the whole process group: a worker that died of it would keep the main process from saving.
+    """Ctrl-C, and what a job scheduler sends, reach the whole group: the main process still needs its batches.
+
+    A second SIGTERM ends the worker: that is how the loader clears up what does not answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_next_time)
+
+
+def _end_next_time(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from byol_a.encoders.base import AudioEncoder, valid_positions
+from byol_a.encoders.dropout import Dropout
 from byol_a.errors import UsageError
 
 CHANNELS = 64
@@ -44,7 +45,7 @@ class AudioNTT(AudioEncoder):
         self.fc = nn.Sequential(
             nn.Linear(self.local_dim, hidden_dim),
             nn.ReLU(inplace=True),
-            nn.Dropout(p=0.3),
+            Dropout(p=0.3),
             nn.Linear(hidden_dim, hidden_dim),
             nn.ReLU(inplace=True),
         )
@@ -67,9 +68,7 @@ class AudioNTT(AudioEncoder):
         hidden = self.fc[:2](local)
         return [*layers, hidden, self._join(local, self.fc[2:](hidden))]
 
-    def _convolve(
-        self, x: Tensor, lengths: Tensor | None, start: int, end: int
-    ) -> tuple[Tensor, Tensor | None]:
+    def _convolve(self, x: Tensor, lengths: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor | None]:
         """Run `features[start:end]`, hiding from each convolution what lies beyond a clip's valid length."""
         for index in range(start, end):
             layer = self.features[index]

@@ -36,7 +36,8 @@ def read_weights(path: str | os.PathLike[str]) -> EncoderWeights:
 
     The state dict may be nested in others, its keys may have any prefix (`model.`, `module.`,
     `online_encoder.net.` ...), and whatever else the file holds is ignored. v1 has three blocks of
-    convolution, v2 two; D and F follow from the MLP's shape. Nothing in the file is executed (`weights_only=True`).
+    convolution, v2 two; D and F follow from the MLP's shape. Nothing in the file is executed
+    (`weights_only=True`).
 
     Raises:
         UsageError: if the file is not there or not of this kind, naming what is missing.
@@ -83,9 +84,7 @@ def _prefix(path: Path, tensors: dict[str, Tensor]) -> str:
     prefixes = [key.removesuffix(FIRST) for key in tensors if key == FIRST or key.endswith("." + FIRST)]
     if not prefixes:
         found = ", ".join(list(tensors)[:3]) or "no tensor at all"
-        raise UsageError(
-            f"{path} has no key ending in {FIRST}, so it is no AudioNTT encoder (it has {found})"
-        )
+        raise UsageError(f"{path} has no key ending in {FIRST}, so it is no AudioNTT encoder (it has {found})")
     chosen = [prefix for prefix in prefixes if not any(word in prefix.lower() for word in ASIDE)] or prefixes
     online = [prefix for prefix in chosen if "online" in prefix.lower()] or chosen
     first = tensors[online[0] + FIRST]

@@ -107,9 +107,7 @@ def _mean_over_frequency(feature_map: Tensor) -> Tensor:
     return feature_map.mean(dim=2).transpose(1, 2)  # (B, D, F', T') -> (B, T', D)
 
 
-def _create_backbone(
-    name: str, n_mels: int, n_frames: int, options: dict[str, Any]
-) -> tuple[nn.Module, int | None]:
+def _create_backbone(name: str, n_mels: int, n_frames: int, options: dict[str, Any]) -> tuple[nn.Module, int | None]:
     """The backbone, and the only T it takes (None if it takes any)."""
     timm = require("timm", "a timm encoder")
     if name not in timm.list_models():
@@ -122,9 +120,7 @@ def _create_backbone(
     # Backbones differ in what they can be told about their input; ask for the most flexible first.
     for sizes, fixed in (({**image, "dynamic_img_size": True}, None), (image, n_frames), ({}, None)):
         try:
-            return timm.create_model(
-                name, pretrained=False, in_chans=1, num_classes=0, **{**sizes, **options}
-            ), fixed
+            return timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, **{**sizes, **options}), fixed
         except TypeError as error:
             refused = [key for key in sizes if f"'{key}'" in str(error)]
             if "unexpected keyword argument" not in str(error) or not refused:

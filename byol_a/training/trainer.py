@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -48,18 +49,26 @@ class Trainer:
         torch.manual_seed(mix_seeds(training.seed, processes.rank))
 
     def train_step(self, parts: list[Batch]) -> StepOutput:
-        """One optimiser step over the accumulated parts of a batch; the output is the last part's, the loss the mean."""
-        config, device = self.config, self.processes.device
+        """One optimiser step over the parts of a batch: views are made and learned from, one part at a time."""
+        training = self.config.training
+        params = self.pipeline.draw(training.batch_size, training.seed, self.step, self.processes.device)
+        return self.update((self.pipeline(part.wave, params[part.clips]) for part in parts), len(parts))
+
+    def update(self, views: Iterable[Tensor], parts: int = 1) -> StepOutput:
+        """One optimiser step on views (2, b, 1, F, T), gradients averaged over `parts` of them.
+
+        Returns:
+            The last part's output, with the mean of the losses.
+        """
+        config = self.config
         rate = learning_rate(config.optimizer, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        params = self.pipeline.draw(config.training.batch_size, config.training.seed, self.step, device)
         losses = []
-        for number, part in enumerate(parts, start=1):
-            view1, view2 = self.pipeline(part.wave, params[part.clips])
-            with self._sync_gradients(last=number == len(parts)), self._autocast():
+        for number, (view1, view2) in enumerate(views, start=1):
+            with self._sync_gradients(last=number == parts), self._autocast():
                 output: StepOutput = self._forward(view1, view2)
-                (output.loss / len(parts)).backward()
+                (output.loss / parts).backward()
             losses.append(output.loss.detach())
         if config.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.optimizer.clip_norm)

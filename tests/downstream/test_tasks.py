@@ -144,18 +144,28 @@ def test_made_folds_keep_groups_together(tmp_path: Path) -> None:
         ("fsdd", [("recordings/0_a_0.wav", "")], {"label": "mood"}, ["'mood'", "digit and speaker"]),
         ("fsdd", [], {"csv": "t.csv"}, ["fsdd has no option --csv"]),
         ("nsynth", [], {}, ["nsynth-train", "does not exist"]),
-        ("nsynth", [("nsynth-train/audio/x", ""), ("nsynth-train/examples.json", "[1]")], {}, ["examples.json", "JSON object"]),
+        (
+            "nsynth",
+            [("nsynth-train/audio/x", ""), ("nsynth-train/examples.json", "[1]")],
+            {},
+            ["examples.json", "JSON object"],
+        ),
         ("folder", [("a.wav", "")], {}, ["a.wav", "<class>"]),
         ("folder", [("cat/a.wav", "")], {}, ["1 class"]),
         ("folder", [("cat/notes.txt", "")], {}, ["no audio file"]),
         ("folder", [], {"csv": "nowhere.csv"}, ["nowhere.csv", "does not exist"]),
-        ("folder", [("t.csv", "file_name,label,split\na,x,train\nb,y,later\n")], {"csv": "t.csv"}, ["row 3", "'later'"]),
+        (
+            "folder",
+            [("t.csv", "file_name,label,split\na,x,train\nb,y,later\n")],
+            {"csv": "t.csv"},
+            ["row 3", "'later'"],
+        ),
         ("folder", [("t.csv", "file_name,label\na,x\nb\n")], {"csv": "t.csv"}, ["row 3", "fewer cells"]),
         ("folder", [("t.csv", "file_name,label\na,x\nb,\n")], {"csv": "t.csv"}, ["row 3", "no label"]),
         ("folder", [("t.csv", "file_name,label\n")], {"csv": "t.csv"}, ["no rows"]),
         ("gtzan2", [], {}, ["no task 'gtzan2'", "esc50"]),
     ],
-)  # fmt: skip
+)
 def test_another_layout_is_said_in_one_sentence(
     tmp_path: Path, name: str, files: list[tuple[str, str]], options: dict[str, str], words: list[str]
 ) -> None:

@@ -35,9 +35,7 @@ def encoder(request: pytest.FixtureRequest) -> AudioEncoder:
 def test_golden(golden, file, name, options):
     data = golden(file)
     encoder = create_encoder(name, **options).eval()
-    state = {
-        k.removeprefix("state/"): torch.from_numpy(data[k]) for k in data.files if k.startswith("state/")
-    }
+    state = {k.removeprefix("state/"): torch.from_numpy(data[k]) for k in data.files if k.startswith("state/")}
     encoder.load_state_dict(state, strict=True)
     with torch.no_grad():
         for suffix in ("", "_long"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -123,17 +124,24 @@ def test_killed_before_the_first_checkpoint_it_starts_anew(recipe: Path, data: P
     assert sorted(losses(run)) == list(range(1, 9))
 
 
+@pytest.mark.parametrize("whole_group", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, recipe: Path, data: Path, tmp_path: Path) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: signal.Signals, whole_group: bool, recipe: Path, data: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
         command("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 100_000),
         env=environment(),
         text=True,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     wait_for_step(run, 5, process)
-    process.send_signal(number)
+    if whole_group:  # as Ctrl-C in a terminal does, and a job scheduler: data workers get it too
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "everything is saved" in stderr.splitlines()[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from byol_a.data.synth.hashing import child_keys, root_keys, stream, uniforms
+from byol_a.data.synth.hashing import child_keys, root_keys, stream, white_noise
 from byol_a.data.synth.parameters import (
     CLIP,
     KIND_NAMES,
@@ -46,6 +46,15 @@ _STRUCK = {
     "gate": log(0.3, 4.0),
     "floor": fixed(1.0),
     "morph_octaves": fixed(0.0),
+}
+
+# Bodies colour the sound less than among random sounds: what a thing is stays audible.
+_BODY = {
+    "tilt_db": even(-6, 0),
+    "floor": log(0.15, 1.0, chance=0.6, otherwise=1.0),
+    "comb_depth": fixed(0.0),
+    "morph_octaves": fixed(0.0),
+    "event_spread_semitones": log(0.1, 7, chance=0.4),
 }
 
 # What a class fixes or narrows; all it does not name varies as among random sounds.
@@ -272,8 +281,9 @@ _RECORDING = CLIP | {
 }
 _RECORDING_TABLE = Table(_RECORDING)
 _SCENE: dict[str, Range] = {
-    "level_db": even(-35, -1),  # peak of the mixture, relative to full scale
-    "snr_db": even(5, 30),  # power of the class's sound over that of the background
+    "level_db": even(-30, -1),  # peak of the mixture, relative to full scale
+    "snr_db": even(10, 35),  # power of the class's sound over that of the background
+    "hiss_db": even(-70, -35),  # recorder's noise, relative to the peak
 }
 _SCENE_TABLE = Table(_SCENE)
 
@@ -283,7 +293,7 @@ def _class_layers(name: str, keys: Tensor) -> Layers:
     parts = []
     for slot, (kind, changes) in enumerate(_CLASSES[name]):
         layer_keys = child_keys(keys, slot + stream(f"class {name}"))
-        values = Table(LAYER, [changes]).draw(layer_keys, torch.zeros_like(keys))
+        values = Table(LAYER | _BODY, [changes]).draw(layer_keys, torch.zeros_like(keys))
         if slot == 0:
             values["level_db"] = torch.zeros_like(values["level_db"])
         number = torch.full_like(keys, KIND_NAMES.index(kind))
@@ -299,9 +309,7 @@ def _class_layers(name: str, keys: Tensor) -> Layers:
 
 
 @torch.no_grad()
-def render_class(
-    name: str, seed: int, indices: Tensor, sample_rate: int = 16000, seconds: float = 1.5
-) -> Tensor:
+def render_class(name: str, seed: int, indices: Tensor, sample_rate: int = 16000, seconds: float = 1.5) -> Tensor:
     """Sounds of one class, each in its own room, over a random background at a random level.
 
     Sound `i` of a class is a function of (name, seed, i).
@@ -327,9 +335,7 @@ def render_class(
     renderer = Renderer(samples, sample_rate)
     keys = child_keys(root_keys(seed, indices), stream(f"sound of {name}"))
     scene = _SCENE_TABLE.draw(keys, torch.zeros_like(keys))
-    sound = renderer.render(
-        _RECORDING_TABLE.draw(keys, torch.zeros_like(keys)), _class_layers(name, keys), keys
-    )
+    sound = renderer.render(_RECORDING_TABLE.draw(keys, torch.zeros_like(keys)), _class_layers(name, keys), keys)
     behind = child_keys(keys, stream("background"))
     clips = draw_clips(behind)
     background = renderer.render(clips, draw_layers(behind, clips), behind)
@@ -337,7 +343,9 @@ def render_class(
     ratio = (_power(sound) / _power(background)).sqrt() * from_db(-scene["snr_db"])
     wave = sound + background * ratio.float()[:, None]
     peak = wave.abs().amax(1, keepdim=True).clamp(min=1e-9)
-    return (wave / peak * from_db(scene["level_db"]).float()[:, None]).clamp_(-1, 1)
+    hiss = white_noise(child_keys(keys, stream("hiss")), samples) * from_db(scene["hiss_db"]).float()[:, None]
+    wave = (wave / peak + hiss) / (1 + from_db(scene["hiss_db"]).float()[:, None])
+    return (wave * from_db(scene["level_db"]).float()[:, None]).clamp_(-1, 1)
 
 
 def _power(wave: Tensor) -> Tensor:

@@ -67,9 +67,7 @@ class Spectrum:
             centre = values[f"formant{number}"] * moved
             half_width = values[f"bandwidth{number}"]
             # A resonance's Lorentzian, without phase: 1 / (1 + ((f - fc) / b)^2)
-            peak = (
-                (self.frequency * (1 / half_width)).sub_(centre / half_width).square_().add_(1).reciprocal_()
-            )
+            peak = (self.frequency * (1 / half_width)).sub_(centre / half_width).square_().add_(1).reciprocal_()
             gain = peak.mul_(values[f"gain{number}"]).add_(gain)
         gain.add_(values["floor"])
         gain.mul_((self._octave * (values["tilt_db"] * (math.log(2) / 6.02))).exp_())
@@ -90,22 +88,14 @@ class Spectrum:
 
     def room(self, clips: Columns, keys: Tensor) -> Tensor:
         """Transfer functions (B, F) complex of rooms: the direct sound plus an exponentially dying noise tail."""
-        tail = self.length // 2
+        tail = max(1, self.length // 2)
         seconds = torch.arange(tail, device=keys.device) * (1 / self.sample_rate)
         late = seconds - clips["room_delay"]
         noise = white_noise(keys, tail)
         noise = (
-            noise.abs()
-            .clamp_(min=1e-9)
-            .log_()
-            .mul_(clips["room_sparsity"] - 1)
-            .clamp_(min=FALLEN)
-            .exp_()
-            .mul_(noise)
+            noise.abs().clamp_(min=1e-9).log_().mul_(clips["room_sparsity"] - 1).clamp_(min=FALLEN).exp_().mul_(noise)
         )
-        noise.mul_((late * (-3 * math.log(10) / clips["room_time"])).clamp_(min=FALLEN).exp_()).mul_(
-            late >= 0
-        )
+        noise.mul_((late * (-3 * math.log(10) / clips["room_time"])).clamp_(min=FALLEN).exp_()).mul_(late >= 0)
         # It is faded rather than cut where a room rings longer.
         noise.mul_((seconds * (math.pi / 2 * self.sample_rate / tail)).cos_())
         noise.mul_(from_db(clips["room_db"]) / row_power(noise).sqrt().clamp(min=1e-6))

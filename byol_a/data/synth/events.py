@@ -74,9 +74,7 @@ class Clock:
     `envelope` amplitude in [0, 1].
     """
 
-    def __init__(
-        self, values: Columns, traits: Traits, events: EventTable, samples: int, sample_rate: int
-    ) -> None:
+    def __init__(self, values: Columns, traits: Traits, events: EventTable, samples: int, sample_rate: int) -> None:
         self.values, self._traits = values, traits
         now = torch.arange(samples, dtype=torch.float32, device=events.start.device)
         if events.start.shape[1] == 2:  # nothing repeats: no table to look up
@@ -110,8 +108,10 @@ class Clock:
         """Phase in cycles, to within whole ones, at `ratio` (L, 1) times the layer's frequency: (L, S)."""
         increment = self.increment
         if ratio is not None:
-            # Ratios keep ten binary places, which lets the product stay in wrapping integers.
-            increment = (increment >> 10) * (ratio * 1024).round().to(torch.int32)
+            # Whole part exactly, the rest to ten binary places: so the product stays in wrapping integers.
+            whole = ratio.floor()
+            rest = ((ratio - whole) * 1024).round().to(torch.int32)
+            increment = increment * whole.to(torch.int32) + (increment >> 10) * rest
         phase = (self.since * increment).float().mul_(1 / _FIXED_POINT)
         if self._traits.bend:
             phase.add_(self._bend if ratio is None else self._bend * ratio)

@@ -71,14 +71,7 @@ def noise(clock: Clock, keys: Tensor, sample_rate: int) -> Tensor:
     p = clock.values["sparsity"]
     white = white_noise(keys, clock.seconds.shape[1])
     return (
-        white.abs()
-        .clamp_(min=1e-9)
-        .log_()
-        .mul_(p - 1)
-        .clamp_(min=FALLEN)
-        .exp_()
-        .mul_(white)
-        .mul_((2 * p + 1).sqrt())
+        white.abs().clamp_(min=1e-9).log_().mul_(p - 1).clamp_(min=FALLEN).exp_().mul_(white).mul_((2 * p + 1).sqrt())
     )
 
 
@@ -91,9 +84,7 @@ def modal(clock: Clock, keys: Tensor, sample_rate: int) -> Tensor:
     values, samples = clock.values, clock.seconds.shape[1]
     number = torch.arange(1, PARTIALS + 1, device=keys.device)
     # Random numbers come from the CPU's float64 path; (L, K) values are few.
-    drawn = uniforms(
-        child_keys(keys.cpu()[:, None], stream("partials")).flatten(), torch.arange(3 * PARTIALS)
-    )
+    drawn = uniforms(child_keys(keys.cpu()[:, None], stream("partials")).flatten(), torch.arange(3 * PARTIALS))
     detune, phase, strength = drawn.float().to(keys.device).chunk(3, dim=1)
     multiple = torch.exp(number.float().log() * values["stretch"])
     multiple = multiple * octaves(values["inharmonicity"] * (2 * detune - 1))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN64 = 0x9E3779B97F4A7C15
+_SALT = 0x6A09E667F3BCC909  # zero is a fixed point of the finaliser; no key may meet it at the start
 _GOLDEN32 = 0x9E3779B9
 
 
@@ -44,9 +45,7 @@ def stream(name: str) -> int:
 def child_keys(keys: Tensor, counters: Tensor | int) -> Tensor:
     """Keys (int64) that depend on a parent key and a counter; the two broadcast against each other."""
     step = signed(_GOLDEN64, 64)
-    return mix64(
-        mix64(keys) + (signed(counters * step, 64) if isinstance(counters, int) else counters * step)
-    )
+    return mix64(mix64(keys ^ _SALT) + (signed(counters * step, 64) if isinstance(counters, int) else counters * step))
 
 
 def root_keys(seed: int, indices: Tensor) -> Tensor:

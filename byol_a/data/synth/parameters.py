@@ -164,8 +164,8 @@ CLIP: dict[str, Range] = {
     "room_cutoff": log(800, 12_000),  # Hz
     "room_sparsity": log(1.0, 20.0, chance=0.3, otherwise=1.0),
     "drive": log(1.5, 12, chance=0.12),  # soft clipping
-    "silent_head": even(0.03, 0.45, chance=0.12),  # fraction of the crop
-    "silent_tail": even(0.03, 0.45, chance=0.12),
+    "silent_head": even(0.03, 0.3, chance=0.12),  # fraction of the crop
+    "silent_tail": even(0.03, 0.4, chance=0.12),
 }
 LAYER_COUNT_ODDS = (0.4, 0.35, 0.25)  # one, two and three layers
 MAX_LAYERS = len(LAYER_COUNT_ODDS)
@@ -182,9 +182,7 @@ class Table:
             raise ValueError(f"no such parameter: {', '.join(sorted(unknown))}")
 
         def matrix(field: str) -> Tensor:
-            return torch.tensor(
-                [[float(getattr(entry, field)) for entry in row] for row in rows], dtype=torch.float64
-            )
+            return torch.tensor([[float(getattr(entry, field)) for entry in row] for row in rows], dtype=torch.float64)
 
         self._is_log = matrix("log") > 0
         low, high = matrix("low"), matrix("high")
@@ -212,9 +210,7 @@ class Columns:
         self._places, self._matrix = places, matrix
 
     @classmethod
-    def of(
-        cls, values: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> Columns:
+    def of(cls, values: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device | str = "cpu") -> Columns:
         """Gather name: (L,)."""
         places = {name: place for place, name in enumerate(values)}
         return cls(places, torch.stack(tuple(values.values())).to(device, dtype))
@@ -272,9 +268,7 @@ def draw_clips(keys: Tensor) -> dict[str, Tensor]:
 
 def draw_layers(keys: Tensor, clips: Mapping[str, Tensor]) -> Layers:
     """The one to three layers of every random sound: keys (B,)."""
-    counts = 1 + torch.bucketize(
-        clips["layers"].contiguous(), torch.tensor(LAYER_COUNT_ODDS).cumsum(0)[:-1].double()
-    )
+    counts = 1 + torch.bucketize(clips["layers"].contiguous(), torch.tensor(LAYER_COUNT_ODDS).cumsum(0)[:-1].double())
     slots = torch.arange(MAX_LAYERS)
     clip, slot = torch.nonzero(slots < counts[:, None], as_tuple=True)
     layer_keys = child_keys(keys[clip], slot + stream("layer"))

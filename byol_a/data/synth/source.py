@@ -13,7 +13,6 @@ from byol_a.data.synth.generators import GENERATORS
 from byol_a.data.synth.hashing import child_keys, root_keys, stream
 from byol_a.data.synth.parameters import (
     KIND_NAMES,
-    MAX_LAYERS,
     Columns,
     Layers,
     Traits,
@@ -62,18 +61,14 @@ class Renderer:
         edges = torch.cat([where("silent_head"), where("silent_tail")]).unique().to(self.device)
         if len(edges):
             some = columns.rows(edges)
-            wave[edges] = silence_edges(
-                wave[edges], some["silent_head"], some["silent_tail"], self.sample_rate
-            )
+            wave[edges] = silence_edges(wave[edges], some["silent_head"], some["silent_tail"], self.sample_rate)
         return wave.mul_(from_db(columns["level_db"])).clamp_(-1, 1)
 
     def _mix(self, layers: Layers, clips: int) -> Tensor:
         """Spectra (B, F) of clips: the sum of their layers, each at its level whatever its filter took away."""
         mixed = torch.zeros(clips, len(self.spectrum.frequency), dtype=torch.complex64, device=self.device)
         parts = torch.view_as_real(mixed).flatten(1)  # adding rows of complex numbers is much slower
-        events = plan_events(
-            Columns.of(layers.values, torch.float64), layers.keys, self.samples, self.sample_rate
-        )
+        events = plan_events(Columns.of(layers.values, torch.float64), layers.keys, self.samples, self.sample_rate)
         values = Columns.of(layers.values, torch.float32, self.device)
         keys, owner = layers.keys.to(self.device), layers.clip.to(self.device)
         for rows, kind, traits in self._groups(layers):
@@ -84,11 +79,13 @@ class Renderer:
             spectrum = self.spectrum.filtered(wave, some, traits, clock.seconds)
             layer = torch.view_as_real(spectrum).flatten(1)
             layer.mul_(from_db(some["level_db"]) / row_power(layer).sqrt().clamp(min=1e-6))
-            # One layer of a clip at a time: then every sum has one order, on a GPU too.
-            for slot in range(MAX_LAYERS):
-                which = torch.nonzero(layers.slot[rows] == slot)[:, 0].to(self.device)
-                if len(which):
-                    parts.index_add_(0, owner[place[which]], layer[which])
+            # The layers of one clip are added in the order of their groups, however those are split: a sum
+            # of floats depends on its order, and a GPU's on chance unless every place is met once.
+            clip = layers.clip[rows]
+            earlier = (clip[:, None] == clip).tril(-1).sum(1)
+            for turn in range(int(earlier.max()) + 1):
+                which = torch.nonzero(earlier == turn)[:, 0].to(self.device)
+                parts.index_add_(0, owner[place[which]], layer[which])
         return mixed
 
     def _groups(self, layers: Layers) -> Iterator[tuple[Tensor, str, Traits]]:
@@ -122,13 +119,9 @@ class SynthSource:
         UsageError: if `crop_samples` or `sample_rate` is not positive.
     """
 
-    def __init__(
-        self, seed: int, crop_samples: int, sample_rate: int, device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, seed: int, crop_samples: int, sample_rate: int, device: str | torch.device = "cpu") -> None:
         if crop_samples < 1 or sample_rate < 1:
-            raise UsageError(
-                f"crop_samples and sample_rate must be positive, not {crop_samples} and {sample_rate}"
-            )
+            raise UsageError(f"crop_samples and sample_rate must be positive, not {crop_samples} and {sample_rate}")
         self.seed, self.crop_samples, self.sample_rate = seed, crop_samples, sample_rate
         self.device = torch.device(device)
         self._renderer = Renderer(crop_samples, sample_rate, self.device)
@@ -137,6 +130,8 @@ class SynthSource:
     def batch(self, indices: Tensor) -> Tensor:
         """Sounds number `indices` (B,) int64: (B, S) float32 in [-1, 1] on the device."""
         with torch.autocast(self.device.type, enabled=False):
+            if not len(indices):
+                return torch.zeros(0, self.crop_samples, device=self.device)
             keys = root_keys(self.seed, indices)
             parts = keys.split(_CPU_CLIPS) if self.device.type == "cpu" else (keys,)
             waves = [self._render(part) for part in parts]
