@@ -23,8 +23,8 @@ import torch
 
 from byol_a import BYOLA, FrontendConfig, NormStats, find_audio
 from byol_a.data.io import read_audio
+from byol_a.device import PRECISIONS
 from byol_a.embed import embed
-from byol_a.encoding import PRECISIONS
 
 
 def main() -> None:

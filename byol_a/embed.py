@@ -77,7 +77,7 @@ def embed(
         matrix_format: of the matrix.
         export: also write the store as one `embeddings.csv` or `embeddings.npz` in it.
         batch_size: the most clips or windows in one pass.
-        precision: `"bfloat16"` runs the encoder in autocast.
+        precision: `"bf16"` runs the encoder in autocast.
         overwrite: start a store that is there anew.
         progress: whether to say how far it is.
 

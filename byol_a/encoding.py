@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from byol_a.data.io import open_audio, resample, stream_audio, to_mono
+from byol_a.device import PRECISIONS, Precision
 from byol_a.errors import AudioError, UsageError
 from byol_a.frontend.precision import full_precision
 from byol_a.progress import Progress
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from byol_a.model import BYOLA
 
 Level: TypeAlias = Literal["clip", "frame", "layers"]
-Precision: TypeAlias = Literal["float32", "bfloat16"]
 AudioInput: TypeAlias = "str | Path | np.ndarray | Tensor | tuple[np.ndarray | Tensor, float]"
 OnError: TypeAlias = Callable[[str, AudioError], None]
 Item = TypeVar("Item")
@@ -296,8 +296,8 @@ def run_encoder(
         "layers": encoder.layers,
         "all_frames": encoder.layer_frames,
     }
-    _check_choice("precision", precision, ("float32", "bfloat16"))
-    autocast = torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    _check_choice("precision", precision, PRECISIONS)
+    autocast = torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bf16")
     with evaluating(model), full_precision(), autocast:
         output = calls[what](model.encoder_input(log_mel), lengths)
     outputs = output if isinstance(output, list) else [output]

@@ -135,7 +135,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             device: moves the model there first.
             on_error: `"raise"`, or a function called with (path or `input <n>`, `AudioError`) for each
                 input that cannot be used; its embedding is then NaN (clip, layers) or has no frames (frame).
-            precision: `"bfloat16"` runs the encoder in autocast.
+            precision: `"bf16"` runs the encoder in autocast.
 
         Returns:
             clip: (N, D); frame: a list of N (T', D); layers: a list over layers of (N, D_l). For a single

@@ -35,7 +35,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--out", type=FOLDER, help="Where to write scores.jsonl, tables and pictures. [default: nowhere]")
 @click.option("--cache", type=FOLDER, help="Where to keep embeddings. [default: byol-a in the user's cache folder]")
 @click.option("--no-cache", is_flag=True, help="Neither look for kept embeddings nor keep any.")
-@click.option("--device", help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Clips in one pass.")
 def evaluate(
     model: str,
@@ -51,7 +51,7 @@ def evaluate(
     out: Path | None,
     cache: Path | None,
     no_cache: bool,
-    device: str | None,
+    device: str,
     batch_size: int,
 ) -> None:
     """Score MODEL on a labelled set of audio.
@@ -62,6 +62,7 @@ def evaluate(
     The default protocol embeds whole clips once, standardises on the training clips, and fits a logistic
     regression whose C is chosen without the test clips, and a 10-nearest-neighbour vote.
     """
+    from byol_a.device import pick_device
     from downstream.cache import EmbeddingCache, default_cache_folder
     from downstream.entrants import Controls, entrants_for
     from downstream.evaluate import evaluate_entrants, table_rows, write_outcomes
@@ -79,7 +80,7 @@ def evaluate(
         click.echo(line, err=True)
 
     controls = Controls(random_control, logmel_control, random_seeds)
-    entrants = entrants_for(model, controls, [clip.path for clip in task.clips], batch_size, device or _device())
+    entrants = entrants_for(model, controls, [clip.path for clip in task.clips], batch_size, str(pick_device(device)))
     store = EmbeddingCache(None if no_cache else cache or default_cache_folder())
     outcomes = evaluate_entrants(task, entrants, DefaultProtocol(seeds=tuple(range(seeds))), store, say)
     print_table(table_rows(outcomes))
@@ -88,9 +89,3 @@ def evaluate(
         return
     for path in write_outcomes(out, outcomes):
         say(f"wrote {path}")
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

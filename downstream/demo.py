@@ -42,9 +42,7 @@ def demo(out: Path, steps: int | None, per_class: int, device: str, overwrite: b
     _heading(3, f"embedding the sounds: byol-a embed {model} {sounds} --out {out / 'store'}")
     _embed(model, sounds, out / "store", device)
 
-    _heading(
-        4, f"scoring: byol-a evaluate {model} --task folder --data {sounds} --random-control --logmel-control"
-    )
+    _heading(4, f"scoring: byol-a evaluate {model} --task folder --data {sounds} --random-control --logmel-control")
     outcomes = _evaluate(model, sounds, out / "scores", device)
 
     click.echo("\npictures:")
@@ -78,8 +76,8 @@ def _pretrain(run: Path, steps: int | None, device: str) -> Path:
 
 def _embed(model: Path, sounds: Path, store: Path, device: str) -> None:
     from byol_a import BYOLA
+    from byol_a.device import pick_device
     from byol_a.embed import embed
-    from byol_a.training.distributed import pick_device
 
     embedded = embed(BYOLA.from_pretrained(str(model)).to(pick_device(device)), [sounds], store)
     rows, dim = embedded.embeddings.shape
@@ -87,7 +85,7 @@ def _embed(model: Path, sounds: Path, store: Path, device: str) -> None:
 
 
 def _evaluate(model: Path, sounds: Path, out: Path, device: str) -> Any:
-    from byol_a.training.distributed import pick_device
+    from byol_a.device import pick_device
     from downstream.cache import EmbeddingCache
     from downstream.entrants import Controls, entrants_for
     from downstream.evaluate import evaluate_entrants, table_rows, write_outcomes

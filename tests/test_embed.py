@@ -124,7 +124,7 @@ def test_other_settings_are_refused(model, audio, tmp_path):
     for options, what in (
         ({"level": "frame"}, "level"),
         ({"window": 1.0}, "window seconds"),
-        ({"precision": "bfloat16"}, "precision"),
+        ({"precision": "bf16"}, "precision"),
         ({"matrix_format": "safetensors"}, "format"),
     ):
         with pytest.raises(UsageError, match=f"made with another {what}"):

@@ -141,7 +141,7 @@ def test_training_flags_are_left_alone():
 
 def test_bfloat16_is_close():
     model = small_model()
-    exact, rough = (model.encode([wave(16000)], precision=p) for p in ("float32", "bfloat16"))
+    exact, rough = (model.encode([wave(16000)], precision=p) for p in ("float32", "bf16"))
     assert rough.dtype == np.float32
     assert 0 < np.abs(exact - rough).max() < 0.05 * np.abs(exact).max()
 

@@ -30,13 +30,13 @@ import click
 )
 @click.option("--export", type=click.Choice(["csv", "npz"]), help="Also write everything as one file of this kind.")
 @click.option("--batch-size", type=int, default=32, show_default=True, help="The most clips in one pass.")
-@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: cuda if there is one]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
+    type=click.Choice(["float32", "bf16"]),
     default="float32",
     show_default=True,
-    help="bfloat16 is faster on GPUs and on CPUs made for it, and less exact.",
+    help="bf16 is faster on GPUs and on CPUs made for it, and less exact.",
 )
 @click.option("--overwrite", is_flag=True, help="Start a store that is there anew.")
 def embed(
@@ -49,7 +49,7 @@ def embed(
     matrix_format: str,
     export: str | None,
     batch_size: int,
-    device: str | None,
+    device: str,
     precision: str,
     overwrite: bool,
 ) -> None:
@@ -59,20 +59,12 @@ def embed(
     matrix with one embedding per row, provenance.json, and bad_files.csv. Run the same command again to
     continue after an interruption, or with more inputs to add to the store.
     """
-    import torch
-
+    from byol_a.device import pick_device
     from byol_a.embed import embed as embed_files
-    from byol_a.errors import UsageError
     from byol_a.model import BYOLA
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        loaded = BYOLA.from_pretrained(model).to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UsageError(f"the device {device!r} cannot be used: {reason}") from error
     store = embed_files(
-        loaded,
+        BYOLA.from_pretrained(model).to(pick_device(device)),
         inputs,
         out,
         level=level,  # type: ignore[arg-type]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from byol_a.errors import UsageError
-
-Precision = Literal["auto", "float32", "bf16"]
+from byol_a.device import pick_device
 
 
 @dataclass(frozen=True)
@@ -83,32 +81,3 @@ def join_processes(device: str = "auto") -> Processes:
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return Processes(dist.get_rank(), world_size, chosen)
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """A device by name; "auto" is the GPU where there is one.
-
-    Raises:
-        UsageError: for a name torch does not know or a GPU that is not here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"there is no {device} here ({torch.cuda.device_count()} CUDA devices found); try --device cpu"
-        )
-    return chosen
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bf16"]:
-    """ "auto" becomes "bf16" where the hardware multiplies it natively, "float32" elsewhere."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # AMX tiles are what makes bf16 faster than float32 on a CPU; plain AVX-512 is not enough.
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "float32"

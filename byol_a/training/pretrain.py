@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 import byol_a
+from byol_a.allocator import keep_freed_memory
 from byol_a.data.files import find_audio
+from byol_a.device import resolve_precision
 from byol_a.errors import ByolaError
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats
 from byol_a.training.checkpoint import load_checkpoint, save_checkpoint
 from byol_a.training.config import PretrainConfig
-from byol_a.training.distributed import Processes, join_processes, resolve_precision
+from byol_a.training.distributed import Processes, join_processes
 from byol_a.training.export import export
 from byol_a.training.interrupt import Interrupted, StopSignals
 from byol_a.training.log import RunLog, read_metrics
@@ -52,7 +54,7 @@ def pretrain(
         ByolaError: if no file is usable, the loss is not finite or a checkpoint cannot be written.
     """
     folder = RunFolder(out)
-    processes = join_processes(device)
+    processes = _join(device)
     try:
         if processes.is_main:
             folder.refuse_existing()
@@ -83,7 +85,7 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
     """
     folder = RunFolder(out)
     folder.require()
-    processes = join_processes(device)
+    processes = _join(device)
     try:
         source = _open_source(config, folder.files(), processes)
         if folder.last_checkpoint.exists():
@@ -93,6 +95,13 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
         return _run(trainer, source, folder)
     finally:
         processes.close()
+
+
+def _join(device: str) -> Processes:
+    processes = join_processes(device)
+    if processes.device.type == "cpu":
+        keep_freed_memory()
+    return processes
 
 
 def is_synth(data: Sequence[str | Path]) -> bool:
