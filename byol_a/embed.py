@@ -14,20 +14,10 @@ import numpy as np
 import byol_a
 from byol_a.data.files import find_audio
 from byol_a.data.report import FileReport
-from byol_a.encoding import (
-    CHUNK_SECONDS,
-    Loaded,
-    LongFile,
-    Precision,
-    ahead,
-    encode_long,
-    encode_waves,
-    groups,
-    load,
-    read_ahead,
-    wave_blocks,
-)
+from byol_a.device import Precision
+from byol_a.encoding import CHUNK_SECONDS, encode_long, encode_waves
 from byol_a.errors import AudioError, ByolaError, UsageError
+from byol_a.inputs import Loaded, LongFile, ahead, groups, load, read_ahead, wave_blocks
 from byol_a.model import BYOLA
 from byol_a.progress import Progress, format_duration
 from byol_a.store import (

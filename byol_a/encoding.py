@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol_a.data.io import open_audio, resample, stream_audio, to_mono
 from byol_a.device import PRECISIONS, Precision
 from byol_a.errors import AudioError, UsageError
 from byol_a.frontend.precision import full_precision
+from byol_a.inputs import AudioInput, LongFile, ahead, groups, is_long, is_single, load, read_ahead, wave_blocks
 from byol_a.progress import Progress
 from byol_a.streaming import TimePool, stream_frames
 
@@ -26,26 +23,10 @@ if TYPE_CHECKING:
     from byol_a.model import BYOLA
 
 Level: TypeAlias = Literal["clip", "frame", "layers"]
-AudioInput: TypeAlias = "str | Path | np.ndarray | Tensor | tuple[np.ndarray | Tensor, float]"
 OnError: TypeAlias = Callable[[str, AudioError], None]
-Item = TypeVar("Item")
 
-LONG_SECONDS = 60.0  # longer audio is streamed,
-CHUNK_SECONDS = 30.0  # in pieces of this length
+CHUNK_SECONDS = 30.0  # audio too long for one pass is taken in pieces of this length
 BATCH_SECONDS = {"cpu": 40.0, "cuda": 1200.0}  # audio in one batch, padding included: bounds the activations
-GROUP_SECONDS, GROUP_SIZE = 300.0, 256  # audio held in memory and sorted by length at once
-READERS, READ_AHEAD = 2, 32
-
-
-@dataclass(frozen=True)
-class LongFile:
-    """A file to be streamed rather than held; `samples` at the model's rate."""
-
-    path: Path
-    samples: int
-
-
-Loaded: TypeAlias = "np.ndarray | LongFile | AudioError"
 
 
 def encode(
@@ -115,114 +96,13 @@ def _collect(model: BYOLA, results: list[list[np.ndarray] | None], level: Level,
     return stacked if level == "layers" else stacked[0]
 
 
-# ------------------------------------------------------------------------------------------------- audio in
-
-
-def is_single(inputs: Any) -> bool:
-    """Whether `inputs` is one piece of audio rather than a sequence of them."""
-    if isinstance(inputs, str | Path | np.ndarray | Tensor):
-        return True
-    return isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int | float | np.number)
-
-
-def load(source: AudioInput, sample_rate: int, name: str) -> Loaded:
-    """One input as a wave (S,) at `sample_rate`, as `LongFile`, or the reason why it cannot be used."""
-    try:
-        if not isinstance(source, str | Path):
-            return _as_wave(source, sample_rate, name)
-        with open_audio(source) as audio:
-            samples = audio.samples_at(sample_rate)
-            if samples > LONG_SECONDS * sample_rate:
-                return LongFile(Path(source), samples)
-            return audio.whole(sample_rate)
-    except AudioError as error:
-        return error
-
-
-def _as_wave(source: Any, sample_rate: int, name: str) -> np.ndarray:
-    is_pair = isinstance(source, tuple) and is_single(source)
-    wave, rate = source if is_pair else (source, sample_rate)
-    if isinstance(wave, Tensor):
-        wave = wave.detach().cpu().numpy()
-    if not isinstance(wave, np.ndarray):
-        raise UsageError(f"{name} is a {type(wave).__name__}; give a path, an array or tensor, or a pair (array, rate)")
-    if wave.ndim != 1 and not is_pair:
-        raise UsageError(
-            f"{name} has the shape {wave.shape}; give a wave as (S,), several waves as a list, or a sound of "
-            f"several channels as a pair (array, rate)"
-        )
-    wave = to_mono(wave)
-    if not len(wave):
-        raise AudioError(name, "empty")
-    if not np.isfinite(wave).all():
-        raise AudioError(name, "contains NaN or infinity")
-    return resample(wave, int(rate), sample_rate)
-
-
-def wave_blocks(source: Any, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
-    """The blocks (s,) of a file or of a wave at `sample_rate`."""
-    if isinstance(source, str | Path):
-        yield from stream_audio(source, sample_rate, block_seconds)
-        return
-    wave = _as_wave(source, sample_rate, "the input")
-    step = max(1, round(block_seconds * sample_rate))
-    for start in range(0, len(wave), step):
-        yield wave[start : start + step]
-
-
-def read_ahead(load: Callable[[Item], Loaded], items: Iterable[Item]) -> Iterator[tuple[Item, Loaded]]:
-    """`(item, load(item))` in order, while threads already load the next ones.
-
-    Decoding and resampling release the interpreter's lock, so threads are enough.
-    """
-    waiting: deque[tuple[Item, Future[Loaded]]] = deque()
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read-audio") as pool:
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(load, item)))
-                if len(waiting) >= READ_AHEAD:
-                    key, future = waiting.popleft()
-                    yield key, future.result()
-            while waiting:
-                key, future = waiting.popleft()
-                yield key, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def groups(loaded: Iterable[tuple[Item, Loaded]], sample_rate: int) -> Iterator[list[tuple[Item, Loaded]]]:
-    """Consecutive items, as many as may be held in memory at once; batches are made within a group."""
-    group: list[tuple[Item, Loaded]] = []
-    held = 0
-    for item, audio in loaded:
-        group.append((item, audio))
-        held += len(audio) if isinstance(audio, np.ndarray) else 0
-        if len(group) >= GROUP_SIZE or held >= GROUP_SECONDS * sample_rate:
-            yield group
-            group, held = [], 0
-    if group:
-        yield group
-
-
-def ahead(iterator: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made by a thread while the one before is in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-group") as pool:
-        upcoming = pool.submit(next, iterator, None)
-        while (item := upcoming.result()) is not None:
-            upcoming = pool.submit(next, iterator, None)
-            yield item
-
-
-# ------------------------------------------------------------------------------------- audio to embeddings
-
-
 def encode_waves(
     model: BYOLA, waves: Sequence[np.ndarray], level: Level, batch_size: int, precision: Precision
 ) -> list[list[np.ndarray]]:
     """Embeddings of waves (S,) at the model's rate, in order: each a list of one array, or one per layer."""
-    limit = LONG_SECONDS * model.sample_rate
-    results = [encode_long(model, wave, level, precision) if len(wave) > limit else [] for wave in waves]
-    short = [index for index, wave in enumerate(waves) if len(wave) <= limit]
+    long = [is_long(len(wave), model.sample_rate) for wave in waves]
+    results = [encode_long(model, wave, level, precision) if long[i] else [] for i, wave in enumerate(waves)]
+    short = [index for index in range(len(waves)) if not long[index]]
     for batch in batches([len(waves[index]) for index in short], batch_size, model):
         rows = encode_batch(model, [waves[short[i]] for i in batch], level, precision)
         for i, row in zip(batch, rows, strict=True):

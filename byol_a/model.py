@@ -22,7 +22,9 @@ from byol_a.modelcard import model_card
 from byol_a.normalize import NormStats, PreNorm
 
 if TYPE_CHECKING:
-    from byol_a.encoding import AudioInput, Level, OnError, Precision
+    from byol_a.device import Precision
+    from byol_a.encoding import Level, OnError
+    from byol_a.inputs import AudioInput
 
 FORMAT, FORMAT_VERSION = "byol-a", 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -168,7 +170,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         Raises:
             AudioError: if the file cannot be read, at the latest when the fault is reached.
         """
-        from byol_a.encoding import wave_blocks
+        from byol_a.inputs import wave_blocks
         from byol_a.streaming import stream_frames
 
         blocks = wave_blocks(source, self.sample_rate, chunk_seconds)

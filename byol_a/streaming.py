@@ -17,7 +17,7 @@ from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
 
 if TYPE_CHECKING:
-    from byol_a.encoding import Precision
+    from byol_a.device import Precision
     from byol_a.model import BYOLA
 
 

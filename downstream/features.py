@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from byol_a import __version__
 from byol_a.data.report import FileReport
 from byol_a.errors import AudioError, ByolaError
 from byol_a.progress import Progress
@@ -89,7 +90,8 @@ def embed_clips(
     Raises:
         ByolaError: if no file at all could be used, or an embedding is not finite.
     """
-    key, report = f"{features.fingerprint()}-{data_fingerprint}-clip", FileReport()
+    # The version stands for the code that reads audio and runs encoders: a new one embeds anew.
+    key, report = f"{features.fingerprint()}-{data_fingerprint}-clip-{__version__}", FileReport()
     kept = cache.get(key, rows=len(paths))
     if kept is None:
         matrix = features.extract(paths, report)
@@ -132,7 +134,10 @@ def statistics_of(frontend: LogMel, paths: Sequence[Path], seed: int = 0) -> Nor
     if len(problems) == len(chosen):
         path, reason = problems.items()[0]
         raise ByolaError(f"none of the {len(chosen)} files could be used; one of them: {path}: {reason}")
-    return statistics.result()
+    # The last digits depend on the number of threads; without them the fingerprint of a model that is
+    # normalised this way does not.
+    exact = statistics.result()
+    return type(exact)(float(f"{exact.mean:.6g}"), float(f"{exact.std:.6g}"))
 
 
 def _log_mel(frontend: LogMel, path: Path, problems: FileReport) -> np.ndarray | None:

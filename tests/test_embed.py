@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from byol_a import BYOLA, ByolaError, UsageError, encoding, read_store, store
+from byol_a import BYOLA, ByolaError, UsageError, inputs, read_store, store
 from byol_a.cli.embed import embed as command
 from byol_a.embed import Windows, embed, windowed
 from tests.test_model import small_model
@@ -60,7 +60,7 @@ def test_clips(model, audio, tmp_path):
 @pytest.mark.parametrize("long_seconds", [60.0, 0.9])
 def test_frames(model, audio, tmp_path, monkeypatch, long_seconds):
     expected = {str(p): model.encode(p, level="frame") for p in audio.rglob("*.wav")}
-    monkeypatch.setattr(encoding, "LONG_SECONDS", long_seconds)
+    monkeypatch.setattr(inputs, "LONG_SECONDS", long_seconds)
     found = run(model, audio, tmp_path / "store", level="frame", matrix_format="safetensors")
     names = np.array(found.rows["file"].to_pylist())
     start, end = found.rows["start_s"].to_numpy(), found.rows["end_s"].to_numpy()
@@ -75,7 +75,7 @@ def test_frames(model, audio, tmp_path, monkeypatch, long_seconds):
 def test_windows(model, audio, tmp_path, monkeypatch, long_seconds):
     from byol_a import read_audio
 
-    monkeypatch.setattr(encoding, "LONG_SECONDS", long_seconds)
+    monkeypatch.setattr(inputs, "LONG_SECONDS", long_seconds)
     found = run(model, audio, tmp_path / "store", window=0.8, hop=0.3, batch_size=3)
     rows = found.rows.to_pylist()
     per_file = {str(path): [r for r in rows if r["file"] == str(path)] for path in audio.rglob("*.wav")}
@@ -107,7 +107,7 @@ def test_extends_and_skips_what_is_done(model, audio, tmp_path, write_wav, monke
     kept = np.array(first.embeddings)
     write_wav(audio / "0new.wav", 0.7, seed=9)
     seen: list[str] = []
-    real = encoding.load
+    real = inputs.load
     monkeypatch.setattr("byol_a.embed.load", lambda path, *rest: seen.append(path.name) or real(path, *rest))
     second = run(model, audio, tmp_path / "store")
     assert seen == ["0new.wav"]
@@ -179,8 +179,8 @@ def test_a_long_file_that_fails_halfway_leaves_no_rows(model, audio, tmp_path, m
     """Its header is whole, so that the fault shows only after blocks have been embedded and written."""
     from byol_a.errors import AudioError
 
-    monkeypatch.setattr(encoding, "LONG_SECONDS", 0.9)
-    real = encoding.stream_audio
+    monkeypatch.setattr(inputs, "LONG_SECONDS", 0.9)
+    real = inputs.stream_audio
 
     def failing(path, rate, seconds):
         blocks = real(path, rate, 0.5)
@@ -190,7 +190,7 @@ def test_a_long_file_that_fails_halfway_leaves_no_rows(model, audio, tmp_path, m
             raise AudioError(path, "truncated: in the middle")
         yield from blocks
 
-    monkeypatch.setattr(encoding, "stream_audio", failing)
+    monkeypatch.setattr(inputs, "stream_audio", failing)
     monkeypatch.setattr("byol_a.embed.CHUNK_SECONDS", 0.2)
     found = run(model, audio, tmp_path / "store", level="frame")
     names = found.rows["file"].to_pylist()
@@ -249,9 +249,9 @@ def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
 
 SLOW = """
 import sys, time
-from byol_a import BYOLA, encoding, store
+from byol_a import BYOLA, inputs, store
 store.PART_SECONDS = 0.0
-encoding.GROUP_SIZE = 2
+inputs.GROUP_SIZE = 2
 real = store.StoreWriter.add
 def slowly(self, file, pieces):
     real(self, file, pieces)
@@ -306,7 +306,7 @@ def test_command(model, audio, tmp_path):
     result = CliRunner().invoke(command, [str(tmp_path / "nowhere"), str(audio), "--out", str(out)])
     assert isinstance(result.exception, UsageError) and "no model folder" in str(result.exception)
     result = CliRunner().invoke(command, [*arguments[:4], "--device", "abacus"])
-    assert isinstance(result.exception, UsageError) and "'abacus' cannot be used" in str(result.exception)
+    assert isinstance(result.exception, UsageError) and "unknown device 'abacus'" in str(result.exception)
 
 
 def test_real_audio(model, real_data, tmp_path):

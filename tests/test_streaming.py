@@ -62,7 +62,7 @@ def test_long_inputs_are_streamed_with_the_same_result(monkeypatch, tmp_path, wr
     path = write_wav(tmp_path / "long.wav", seconds=9.37)
     inputs = [path, wave(16000 * 7), wave(8000)]
     whole = {level: model.encode(inputs, level=level) for level in ("clip", "frame", "layers")}
-    monkeypatch.setattr(encoding, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr("byol_a.inputs.LONG_SECONDS", 1.0)
     monkeypatch.setattr(encoding, "CHUNK_SECONDS", 0.7)
     for level, expected in whole.items():
         for row, other in zip(model.encode(inputs, level=level), expected, strict=True):
