@@ -24,7 +24,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 demo: $(READY)
-	$(BIN)/byol-a demo
+	$(BIN)/byol-a demo --overwrite
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from byol_a.allocator import keep_freed_memory
 from byol_a.config import apply_overrides, build
 from byol_a.data.files import find_audio
 from byol_a.data.io import resample
@@ -30,7 +31,7 @@ from byol_a.normalize import NormStats
 from byol_a.recipes import read_recipe
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import join_processes
-from byol_a.training.sources import FileSource
+from byol_a.training.sources import FileSource, resolve_workers
 from byol_a.training.trainer import Trainer
 
 SYNTHETIC_FILES = 512
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="audio to read; by default 16 kHz wav files made for the purpose")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each part")
-    parser.add_argument("--steps", type=int, default=4, help="training steps of a measurement")
+    parser.add_argument("--steps", type=int, default=8, help="training steps of a measurement")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -73,6 +74,8 @@ def measure(config: PretrainConfig, files: list[Path], options: argparse.Namespa
     """All figures as a JSON-able dictionary."""
     processes = join_processes(options.device)
     device, batch = processes.device, config.training.batch_size
+    if device.type == "cpu":
+        keep_freed_memory()  # as `byol-a pretrain` does
     trainer = Trainer(config, NormStats(-7.0, 4.5), processes, total_steps=10**9)
     source = FileSource(files, config, processes)
     endless = 10**9
@@ -93,28 +96,38 @@ def measure(config: PretrainConfig, files: list[Path], options: argparse.Namespa
     for _ in range(20):  # fill the mixup memory: an empty one would make the views cheaper than they are
         trainer.pipeline(wave, params)
 
-    # Input is measured from a cold start of its stream each time, so that no round lives off what workers read
-    # ahead while nobody waited.
+    # Workers read ahead while other parts are measured. So input starts a fresh stream each time, and end to end
+    # first uses up what was read ahead of it: what is timed is fetched at the pace of the steps.
     def input_only() -> None:
         for _ in source.batches(0, 4 * options.steps):
             pass
 
+    def end_to_end(steps: int) -> None:
+        for _ in range(steps):
+            trainer.train_step([next(whole)])
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
     whole = source.batches(0, endless)
-    parts: dict[str, tuple[int, Callable[[], None]]] = {
-        "input": (4 * options.steps, input_only),
-        "views": (options.steps, synchronised(lambda: trainer.pipeline(wave, params))),
-        "step": (options.steps, synchronised(lambda: trainer.update([views]))),
-        "end to end": (options.steps, synchronised(lambda: trainer.train_step([next(whole)]))),
+    read_ahead = 4 * resolve_workers(config.data.workers)
+    parts: dict[str, tuple[int, Callable[[], None], Callable[[], None] | None]] = {
+        "input": (4 * options.steps, input_only, None),
+        "views": (options.steps, synchronised(lambda: trainer.pipeline(wave, params)), None),
+        "step": (options.steps, synchronised(lambda: trainer.update([views])), None),
+        "end to end": (options.steps, lambda: end_to_end(options.steps), lambda: end_to_end(read_ahead)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for round_number in range(options.rounds + 1):
-        for name, (_, work) in parts.items():
+        for name, (_, work, prepare) in parts.items():
+            if prepare is not None:
+                prepare()
             began = time.perf_counter()
             work()
             if round_number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - began)
     rates = {
-        name: statistics.median(steps * batch / value for value in seconds[name]) for name, (steps, _) in parts.items()
+        name: statistics.median(steps * batch / value for value in seconds[name])
+        for name, (steps, _, _) in parts.items()
     }
     ratio = statistics.median(bare / full for bare, full in zip(seconds["step"], seconds["end to end"], strict=True))
     share = statistics.median(a / b for a, b in zip(seconds["views"], seconds["step"], strict=True))

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+MARKER = ".byol-a-demo"
+WRITTEN = ("sounds", "run", "store", "scores")
+
 
 @click.command(short_help="Pre-train, embed and evaluate on synthesised sound.")
 @click.option(
@@ -24,13 +27,7 @@ def demo(out: Path, steps: int | None, per_class: int, device: str, overwrite: b
     embeds the set, and scores the encoder against the same network with random weights and against log-mel
     statistics.
     """
-    import shutil
-
-    from byol_a.files import refuse_existing
-
-    refuse_existing(out, overwrite)
-    if overwrite and out.exists():
-        shutil.rmtree(out)
+    _claim(out, overwrite)
     sounds, run = out / "sounds", out / "run"
 
     _heading(1, f"rendering {per_class} sounds of each class into {sounds}")
@@ -49,6 +46,24 @@ def demo(out: Path, steps: int | None, per_class: int, device: str, overwrite: b
     for picture in (run / "training.png", *sorted((out / "scores").glob("*.png"))):
         click.echo(f"  {picture}")
     click.echo(f"\n{_verdict(outcomes)}")
+
+
+def _claim(out: Path, overwrite: bool) -> None:
+    """Make the folder, or with `overwrite` empty it of what an earlier demo wrote, and of nothing else."""
+    import shutil
+
+    from byol_a.errors import UsageError
+    from byol_a.files import refuse_existing
+
+    if out.is_file():
+        raise UsageError(f"{out} is a file; --out names a folder")
+    refuse_existing(out, overwrite)
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise UsageError(f"{out} was not written by byol-a demo: --overwrite does not replace it; give another --out")
+    for name in WRITTEN:
+        shutil.rmtree(out / name, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_text("This folder was written by byol-a demo; demo --overwrite replaces what is in it.\n")
 
 
 def _heading(number: int, text: str) -> None:
