@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	$(BIN)/python -m pip install --quiet --progress-bar off
 READY := $(VENV)/.ready
 
 .PHONY: install test lint demo clean
@@ -11,7 +13,8 @@ install: $(READY)
 # The constraints hold for the build environment too: nothing about what gets installed is left to chance.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
+	$(PIP) 'pip==25.2'
+	$(PIP) --editable '.[dev]'
 	$(BIN)/python -m pip check
 	touch $(READY)
 

@@ -102,7 +102,6 @@ def to_yaml(config: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean 'x'?` or the list of what there is."""
     names = list(known)
-    # People forget which section a key is in and shorten names, so compare without case and by the last part too.
     lowered = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
@@ -121,6 +120,8 @@ def _refuse_unknown_keys(cls: Any, values: Any, source: str, root: Any, path: st
             if "did you mean" not in hint:
                 hint = _elsewhere(str(key), root) or hint
             raise UsageError(f"{source}: unknown key {path + str(key)!r}{hint}")
+        if isinstance(value, bool) and bool not in _members(kinds[key]) and {int, float} & _members(kinds[key]):
+            raise UsageError(f"{source}: {path + str(key)} cannot be {str(value).lower()}: a number is expected")
         for kind in _dataclasses_in(kinds[key]):
             _refuse_unknown_keys(kind, value, source, root, f"{path}{key}.")
 
@@ -151,11 +152,12 @@ def _key_names(cls: Any) -> set[str]:
 
 def _dataclasses_in(kind: Any) -> list[Any]:
     """The dataclasses a type annotation allows: itself, or members of a union such as `MixupConfig | None`."""
-    if is_dataclass(kind):
-        return [kind]
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return [member for member in typing.get_args(kind) if is_dataclass(member)]
-    return []
+    return [member for member in _members(kind) if is_dataclass(member)]
+
+
+def _members(kind: Any) -> set[Any]:
+    """The members of a union; of any other annotation, itself."""
+    return set(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else {kind}
 
 
 def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,11 @@ from byol_a.device import Precision
 from byol_a.encoding import CHUNK_SECONDS, encode_long, encode_waves
 from byol_a.errors import AudioError, ByolaError, UsageError
 from byol_a.inputs import Loaded, LongFile, ahead, groups, load, read_ahead, wave_blocks
+from byol_a.matrix import MatrixFormat
 from byol_a.model import BYOLA
 from byol_a.progress import Progress, format_duration
-from byol_a.store import (
-    BAD_FILES,
-    EmbeddingStore,
-    MatrixFormat,
-    Piece,
-    StoreWriter,
-    export_store,
-    read_store,
-)
+from byol_a.store import BAD_FILES, EmbeddingStore, export_store, read_store
+from byol_a.store_writer import Piece, Stamp, StoreWriter
 
 __all__ = ["EmbeddingStore", "embed", "read_store"]
 
@@ -52,8 +47,9 @@ def embed(
 ) -> EmbeddingStore:
     """Embed every audio file in `inputs` into a store, in bounded memory whatever their length and number.
 
-    A store that is there is continued: files whose path (as given) is in it are skipped. Files that cannot
-    be used are listed in its bad_files.csv and tried again next time.
+    Rows name files by their absolute path. A store that is there is continued: files in it are skipped, and
+    those that have changed since keep their old rows and are counted (`provenance["counts"]["changed_files"]`).
+    Files that cannot be used are listed in its bad_files.csv and tried again next time.
 
     Args:
         model: what embeds, on the device where it is.
@@ -65,21 +61,22 @@ def embed(
             a window; a file shorter than a window is one row.
         hop: seconds from one window to the next; `window` by default.
         matrix_format: of the matrix.
-        export: also write the store as one `embeddings.csv` or `embeddings.npz` in it.
+        export: also write the store as one `embeddings.csv` or `embeddings.npz` in it; see `export_store`.
         batch_size: the most clips or windows in one pass.
         precision: `"bf16"` runs the encoder in autocast.
         overwrite: start a store that is there anew.
         progress: whether to say how far it is.
 
     Raises:
-        UsageError: for inputs that do not exist, options that do not fit together, or another model's store.
+        UsageError: for inputs that do not exist, options that do not fit together, another model's store, or
+            one that another process is writing.
         ByolaError: if no file could be used.
     """
     windows = _windows(level, window, hop, model.sample_rate)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {batch_size}")
     report = FileReport()
-    files = find_audio(inputs, report)
+    files = find_audio(map(os.path.abspath, inputs), report)  # one name for a file, wherever the command is run
     settings = {
         "model": model.fingerprint(),
         "level": level,
@@ -93,31 +90,30 @@ def embed(
         "byol_a_version": byol_a.__version__,
         "model_config": model.config,
     }
-    store = StoreWriter(out, settings, about, model.embedding_dim, overwrite)
-    job = _Job(model, level, windows, batch_size, precision)
-    todo = [path for path in files if row_name(path) not in store.done]
-    _keep_earlier_problems(Path(out) / BAD_FILES, set(map(str, files)), report)
+    with StoreWriter(out, settings, about, model.embedding_dim, overwrite) as store:
+        stamps = {path: Stamp.of(path) for path in files}
+        todo = [path for path in files if row_name(path) not in store.done]
+        changed = sum(store.done.get(row_name(path), stamp) != stamp for path, stamp in stamps.items())
+        _keep_earlier_problems(Path(out) / BAD_FILES, set(map(str, files)), report)
 
-    seconds = 0.0
-    loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
-    try:
+        job = _Job(model, level, windows, batch_size, precision)
+        seconds = 0.0
+        loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
         with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
             for group in ahead(groups(loaded, model.sample_rate)):
                 for path, audio, pieces in job.embed_group(group):
                     try:
-                        store.add(row_name(path), pieces)
+                        store.add(row_name(path), stamps[path], pieces)
                         seconds += _n_samples(audio) / model.sample_rate
                     except AudioError as error:
                         report.add(path, error.reason)
                     bar.advance(1, audio=format_duration(seconds))
-    finally:
-        store.commit()  # an interrupt loses nothing that was embedded
-    report.write(Path(out) / BAD_FILES)
-    if not store.done:
-        raise ByolaError(f"no file could be embedded: {report.summary(len(files))}; see {Path(out) / BAD_FILES}")
-    finished = store.finish(len(report))
-    if export is not None:
-        export_store(finished, Path(out) / f"embeddings.{export}")
+        report.write(Path(out) / BAD_FILES)
+        if not store.done:
+            raise ByolaError(f"no file could be embedded: {report.summary(len(files))}; see {Path(out) / BAD_FILES}")
+        finished = store.finish(len(report), changed)
+        if export is not None:
+            export_store(finished, Path(out) / f"embeddings.{export}")
     return finished
 
 
@@ -212,18 +208,23 @@ class _Job:
 def windowed(
     blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]
 ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Each span (first, last + 1) of a signal with its samples, holding little more than one window."""
+    """Each span (first, last + 1) of a signal with a copy of its samples, holding little more than one window."""
     blocks = iter(blocks)
-    held, origin = np.zeros(0, np.float32), 0
+    held: deque[np.ndarray] = deque()
+    origin = reached = 0  # the samples held are those from `origin` to `reached`
     for start, end in spans:
-        gathered = [held]
-        reached = origin + len(held)
-        while reached < end and (block := next(blocks, None)) is not None:
-            gathered.append(block)
+        while True:
+            while held and origin + len(held[0]) <= start:
+                origin += len(held.popleft())
+            if reached >= end or (block := next(blocks, None)) is None:
+                break
+            held.append(block)
             reached += len(block)
-        held = np.concatenate(gathered) if len(gathered) > 1 else held
-        held, origin = held[max(0, start - origin) :], max(start, origin)
-        yield (start, end), held[: end - start]
+        pieces, first = [np.zeros(0, np.float32)], origin
+        for block in held:
+            pieces.append(block[max(0, start - first) : max(0, end - first)])
+            first += len(block)
+        yield (start, end), np.concatenate(pieces)  # a view would keep whole blocks in memory
 
 
 def _windows(level: str, window: float | None, hop: float | None, sample_rate: int) -> Windows | None:

@@ -72,6 +72,8 @@ def _as_wave(source: Any, sample_rate: int, name: str) -> np.ndarray:
             f"{name} has the shape {wave.shape}; give a wave as (S,), several waves as a list, or a sound of "
             f"several channels as a pair (array, rate)"
         )
+    if not float(rate).is_integer() or rate <= 0:
+        raise UsageError(f"{name} has the sample rate {rate}; give it in Hz, as a positive whole number")
     wave = to_mono(wave)
     if not len(wave):
         raise AudioError(name, "empty")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from byol_a.encoders import create_encoder
 from byol_a.errors import ByolaError, UsageError
-from byol_a.files import atomic_folder, refuse_existing
+from byol_a.files import atomic_folder
 from byol_a.frontend import FrontendConfig, LogMel
 from byol_a.modelcard import model_card
 from byol_a.normalize import NormStats, PreNorm
@@ -190,7 +191,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
     def with_random_weights(self, seed: int) -> BYOLA:
         """The same model with new random weights drawn from `seed`: the control of an evaluation."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
             model = BYOLA(
                 self.encoder_name,
                 self.encoder_options,
@@ -218,13 +219,20 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
                 as `push_to_hub` takes them; returns the commit's address.
 
         Raises:
-            UsageError: if there is something at `save_directory`, except a model with `overwrite` true.
+            UsageError: if there is something at `save_directory`, except a model with `overwrite` true; if
+                `push_to_hub` takes no such option.
         """
         from safetensors.torch import save_file
 
+        known = list(inspect.signature(ModelHubMixin.push_to_hub).parameters)[2:]  # without self and repo_id
+        if unknown := sorted(set(hub_options) - set(known)):
+            raise UsageError(
+                f"save_pretrained has no option {', '.join(unknown)}; besides its own it takes {', '.join(known)}"
+            )
         folder = Path(save_directory)
-        if overwrite and not (folder / CONFIG).is_file():
-            refuse_existing(folder)  # never replace a folder that is something else than a model
+        foreign = folder.exists() and not (folder / CONFIG).is_file()
+        if overwrite and foreign and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UsageError(f"{folder} is not a model folder, so --overwrite does not replace it")
         with atomic_folder(folder, overwrite) as partial:
             text = json.dumps(self.config, indent=2, ensure_ascii=False)
             (partial / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -306,8 +314,11 @@ def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
                 licence=config["licence"],
                 provenance=config["provenance"],
             )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {error}") from error
+    except ByolaError:
+        raise
+    except Exception as error:  # what a damaged value leads to depends on where it is used first
+        reason = " ".join(str(error).split())
+        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {reason[:300]}") from error
     try:
         model.encoder.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:

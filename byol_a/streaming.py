@@ -54,11 +54,15 @@ def stream_log_mels(blocks: Iterable[Tensor], logmel: LogMel, min_frames: int = 
     """
     n_fft, hop = logmel.config.n_fft, logmel.config.hop_length
     rest: Tensor | None = None
-    for block in padded_blocks(blocks, logmel, (min_frames - 1) * hop):
+    skip = 0  # samples still to come before the next frame begins, where frames lie apart
+    for padded in padded_blocks(blocks, logmel, (min_frames - 1) * hop):
+        block = padded[skip:]
+        skip -= len(padded) - len(block)
         rest = block if rest is None else torch.cat([rest, block])
         n_frames = 1 + (len(rest) - n_fft) // hop if len(rest) >= n_fft else 0
         if n_frames > 0:
             yield logmel.transform(rest[: (n_frames - 1) * hop + n_fft])
+            skip = max(0, n_frames * hop - len(rest))
             rest = rest[n_frames * hop :]
 
 

@@ -23,7 +23,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--protocol", type=click.Choice(["default"]), default="default", show_default=True)
 @click.option("--random-control", is_flag=True, help="Also score the same network with fresh random weights.")
-@click.option("--random-seeds", type=click.IntRange(1), default=1, show_default=True, help="Random networks to draw.")
+@click.option("--random-seeds", type=click.IntRange(1), help="Random networks to draw. [default: 1]")
 @click.option("--logmel-control", is_flag=True, help="Also score mean, max and std over time of the log-mels.")
 @click.option(
     "--seeds",
@@ -45,7 +45,7 @@ def evaluate(
     csv: Path | None,
     protocol: str,
     random_control: bool,
-    random_seeds: int,
+    random_seeds: int | None,
     logmel_control: bool,
     seeds: int,
     out: Path | None,

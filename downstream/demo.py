@@ -79,11 +79,15 @@ def _render(folder: Path, per_class: int) -> None:
 
 
 def _pretrain(run: Path, steps: int | None, device: str) -> Path:
+    from byol_a.allocator import keep_freed_memory
     from byol_a.config import apply_overrides, build
+    from byol_a.device import pick_device
     from byol_a.recipes import read_recipe
     from byol_a.training.config import PretrainConfig
     from byol_a.training.pretrain import pretrain
 
+    if pick_device(device).type == "cpu":
+        keep_freed_memory()
     changes = [] if steps is None else [f"training.steps={steps}"]
     config = build(PretrainConfig, apply_overrides(read_recipe("pretrain", "demo"), changes), "recipe demo")
     return pretrain(config, ["synth"], run, device, recipe="demo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from byol_a.errors import ByolaError
 from downstream import report
 from downstream.cache import EmbeddingCache, files_fingerprint
 from downstream.features import Features, embed_clips
+from downstream.metrics import UNBOUNDED_METRICS
 from downstream.protocols import DefaultProtocol, ProbeResult, evaluate_embeddings
 from downstream.tasks import Task
 
@@ -35,7 +36,11 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one entrant reached. `task` holds the clips that could be used."""
+    """What one entrant reached. `task` holds the clips that could be used.
+
+    Each of `rows` is a line of scores.jsonl: one metric of one probe. `score` is within 0 and 1; a metric that
+    is not (d') has `value` in its place. `ci_low`, `ci_high`, `fold_scores` and `std` are on the same scale.
+    """
 
     entrant: Entrant
     task: Task
@@ -104,12 +109,11 @@ def _score_rows(
     rows = []
     for result in results:
         for name, score in result.metrics.items():
-            found = asdict(score)
-            value, low, high = (found.pop(key) for key in ("value", "low", "high"))
+            key = "value" if name in UNBOUNDED_METRICS else "score"
             rows.append(
                 common
-                | {"probe": result.probe, "metric": name, "score": value, "ci_low": low, "ci_high": high}
-                | {"fold_scores": found["fold_scores"], "std": found["std"]}
+                | {"probe": result.probe, "metric": name, key: score.value, "ci_low": score.low, "ci_high": score.high}
+                | {"fold_scores": score.fold_scores, "std": score.std}
                 | {"seeds": result.seeds, "C": result.C}
             )
     return rows
@@ -143,14 +147,16 @@ def table_rows(outcomes: Sequence[Outcome]) -> list[report.TableRow]:
 def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> list[Path]:
     """Add rows to `folder/scores.jsonl` and write each entrant's tables and pictures; returns the files.
 
-    The names hold task, label, model and probe: evaluating the same again replaces its own files only.
+    The names hold task, label, model (the last two parts of a path), the beginning of its fingerprint and
+    probe: evaluating the same again replaces its own files only.
     """
-    written = []
+    written = [folder / "scores.jsonl"]
     try:
+        # First of all: a picture can be drawn again.
+        report.append_scores(written[0], [row for outcome in outcomes for row in outcome.rows])
         for outcome in outcomes:
             task, entrant = outcome.task, outcome.entrant
-            seed = [] if entrant.weight_seed is None else [f"seed{entrant.weight_seed}"]
-            stem = report.file_stem(task.name, task.label, entrant.features.name, *seed)
+            stem = _stem(outcome)
             for result in outcome.results:
                 written.append(folder / f"{stem}-{result.probe}-classes.csv")
                 report.write_class_table(written[-1], task, result)
@@ -162,8 +168,15 @@ def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> list[Path]:
             if len(outcome.problems):
                 written.append(folder / f"{stem}-unusable-files.csv")
                 outcome.problems.write(written[-1])
-        written.append(folder / "scores.jsonl")
-        report.append_scores(written[-1], [row for outcome in outcomes for row in outcome.rows])
     except OSError as error:
         raise ByolaError(f"cannot write the results to {folder}: {error.strerror or error}") from error
     return written
+
+
+def _stem(outcome: Outcome) -> str:
+    task, entrant = outcome.task, outcome.entrant
+    name = "/".join(Path(entrant.features.name).parts[-2:])
+    seed = [] if entrant.weight_seed is None else [f"seed{entrant.weight_seed}"]
+    # Models of the same name differ by their fingerprint, as do controls beside different models.
+    fingerprint: str = outcome.rows[0]["model_fingerprint"]
+    return report.file_stem(task.name, task.label, name, *seed, fingerprint[:8])

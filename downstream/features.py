@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,8 @@ from byol_a.progress import Progress
 from downstream.cache import EmbeddingCache
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from byol_a import BYOLA
     from byol_a.frontend import LogMel
     from byol_a.normalize import NormStats
@@ -72,11 +74,38 @@ class LogMelStatistics:
         rows = np.full((len(paths), 3 * self.frontend.config.n_mels), np.nan, dtype=np.float32)
         with Progress("log-mel statistics", total=len(paths)) as bar:
             for row, path in enumerate(paths):
-                logmel = _log_mel(self.frontend, path, problems)  # (F, T)
-                if logmel is not None:
-                    rows[row] = np.concatenate([logmel.mean(1), logmel.max(1), logmel.std(1)])
+                over_time = _BinStatistics(self.frontend.config.n_mels)
+                if _read_log_mels(self.frontend, path, over_time.update, problems):
+                    rows[row] = over_time.result()
                 bar.advance()
         return rows
+
+
+class _BinStatistics:
+    """Mean, maximum and population standard deviation over time of log-mels that come in pieces.
+
+    In float64, pieces combined as in `byol_a.normalize.StatsAccumulator`, here for each bin.
+    """
+
+    def __init__(self, n_mels: int) -> None:
+        self._count = 0
+        self._highest = np.full(n_mels, -np.inf)
+        self._mean, self._sum_of_squares = np.zeros(n_mels), np.zeros(n_mels)
+
+    def update(self, logmel: Tensor) -> None:
+        """Take in the next frames (F, t)."""
+        piece = logmel.numpy().astype(np.float64)
+        total = self._count + piece.shape[1]
+        mean = piece.mean(axis=1)
+        step = mean - self._mean
+        self._sum_of_squares += piece.var(axis=1) * piece.shape[1] + step**2 * self._count * piece.shape[1] / total
+        self._mean += step * piece.shape[1] / total
+        self._highest = np.maximum(self._highest, piece.max(axis=1))
+        self._count = total
+
+    def result(self) -> np.ndarray:
+        """(3 F,)"""
+        return np.concatenate([self._mean, self._highest, np.sqrt(self._sum_of_squares / self._count)])
 
 
 def embed_clips(
@@ -96,7 +125,9 @@ def embed_clips(
     if kept is None:
         matrix = features.extract(paths, report)
         reasons = dict(report.items())
-        cache.put(key, matrix, {row: reasons[str(path)] for row, path in enumerate(paths) if str(path) in reasons})
+        # Permissions, a flaky disk, another libsndfile: such a file may well be read the next time.
+        if not any(reason.startswith(("unreadable", "unsupported")) for reason in reasons.values()):
+            cache.put(key, matrix, {row: reasons[str(path)] for row, path in enumerate(paths) if str(path) in reasons})
     else:
         matrix, problems = kept
         report.extend((str(paths[row]), reason) for row, reason in problems.items())
@@ -119,17 +150,15 @@ def statistics_of(frontend: LogMel, paths: Sequence[Path], seed: int = 0) -> Nor
     Raises:
         ByolaError: if none of them can be used.
     """
-    import torch
-
     from byol_a.normalize import StatsAccumulator
 
     chosen = np.random.default_rng(seed).permutation(len(paths))[:MOST_STATISTICS_CLIPS]
     statistics, problems = StatsAccumulator(), FileReport()
     with Progress("normalisation statistics", total=len(chosen)) as bar:
         for index in np.sort(chosen):
-            logmel = _log_mel(frontend, paths[index], problems)
-            if logmel is not None:
-                statistics.update(torch.from_numpy(logmel))
+            of_file = StatsAccumulator()
+            if _read_log_mels(frontend, paths[index], of_file.update, problems):
+                statistics.merge(of_file)
             bar.advance()
     if len(problems) == len(chosen):
         path, reason = problems.items()[0]
@@ -140,16 +169,30 @@ def statistics_of(frontend: LogMel, paths: Sequence[Path], seed: int = 0) -> Nor
     return type(exact)(float(f"{exact.mean:.6g}"), float(f"{exact.std:.6g}"))
 
 
-def _log_mel(frontend: LogMel, path: Path, problems: FileReport) -> np.ndarray | None:
-    """Log-mel (F, T) of a file; None, and a line in the report, if it cannot be used."""
+def _read_log_mels(frontend: LogMel, path: Path, update: Callable[[Tensor], None], problems: FileReport) -> bool:
+    """Give the log-mel (F, T) of a file to `update`; of one longer than a minute in pieces (F, t), one by one.
+
+    Returns:
+        Whether all of it could be read; if not, the report has a line more.
+    """
     import torch
 
-    from byol_a.data.io import read_audio
+    from byol_a.data.io import stream_audio
+    from byol_a.inputs import LongFile, load
+    from byol_a.streaming import stream_log_mels
 
+    rate = frontend.config.sample_rate
     try:
-        wave = read_audio(path, frontend.config.sample_rate)
+        loaded = load(path, rate, str(path))
+        if isinstance(loaded, AudioError):
+            raise loaded
+        with torch.inference_mode():
+            if isinstance(loaded, LongFile):
+                for piece in stream_log_mels(map(torch.from_numpy, stream_audio(path, rate)), frontend):
+                    update(piece)
+            else:
+                update(frontend(torch.from_numpy(loaded)))
     except AudioError as error:
         problems.add(path, error.reason)
-        return None
-    with torch.inference_mode():
-        return frontend(torch.from_numpy(wave)).numpy()
+        return False
+    return True

@@ -85,11 +85,16 @@ METRICS: dict[str, Metric] = {
     "d_prime": d_prime,
     "lwlrap": lwlrap,
 }
+# The others lie within 0 and 1.
+UNBOUNDED_METRICS = frozenset({"d_prime"})
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score with its bootstrap 95 % interval; `fold_scores` are means over seeds, `std` is over seeds."""
+    """A score with its bootstrap 95 % interval; `fold_scores` are means over seeds, `std` is over seeds.
+
+    NaN where no test clip could tell (average precision without a positive clip).
+    """
 
     value: float
     low: float
@@ -126,7 +131,9 @@ def score_folds(
             weights = _draws(rng, len(target), min(step, resamples - start))
             values = [metric(of_seed[fold], target, classes, weights) for of_seed in scores]
             drawn[start : start + step, fold] = np.mean(values, axis=0)
-    low, high = np.nanquantile(_mean_known(drawn), (0.025, 0.975))
+    means = _mean_known(drawn)
+    known = means[~np.isnan(means)]
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
     return Score(
         value=float(_mean_known(plain).mean()),
         low=float(low),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from downstream.splits import hold_out
 from downstream.tasks import Round, Task
 
 Result = TypeVar("Result")
+
+LASTING_SECONDS = 5.0  # work that took less leaves no line in a pipe or a log
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,24 @@ class DefaultProtocol:
     valid_fraction: float = 0.1
     k: int = 10
     resamples: int = 1000
+
+
+class StandardisedRows:
+    """Embeddings (N, D) as a round's probes see them: mean 0 and std 1 over its clips that are not test clips.
+
+    `rows[indices]` are standardised when asked for. Only the statistics are kept, so that threads share them
+    and none holds a copy of the whole.
+    """
+
+    def __init__(self, embeddings: np.ndarray, part: Round) -> None:
+        from sklearn.preprocessing import StandardScaler
+
+        self._embeddings = embeddings
+        self._scaler = StandardScaler(copy=False).fit(embeddings[part.train + part.valid])
+
+    def __getitem__(self, indices: Sequence[int]) -> np.ndarray:
+        # Indexing by a list copies, so scaling in place leaves the embeddings alone.
+        return np.asarray(self._scaler.transform(self._embeddings[list(indices)]), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -73,26 +94,27 @@ def evaluate_embeddings(
     seeds = protocol.seeds if random else ()
     draws = seeds or (0,)  # with a validation part of the set's own, the number plays no part
 
-    def choose(part: Round, seed: int) -> float:
-        inputs = _standardised(embeddings, part)
+    def choose(part: Round, inputs: StandardisedRows, seed: int) -> float:
         train, valid = _training_and_validation(task, part, seed, protocol.valid_fraction)
         return choose_C(task, inputs, targets, train, valid, protocol.C_grid)
 
-    def refit(part: Round, chosen: set[float]) -> dict[float, np.ndarray]:
-        inputs, fitted = _standardised(embeddings, part), part.train + part.valid
+    def refit(part: Round, inputs: StandardisedRows, chosen: set[float]) -> dict[float, np.ndarray]:
+        fitted, tested = part.train + part.valid, inputs[part.test]
         grid = [C for C in protocol.C_grid if max(chosen) >= C]  # the way to C, as it was walked before
         path = logistic_path(inputs[fitted], targets[fitted], grid, task.multi_label)
-        return {probe.C: probe.scores(inputs[part.test]) for probe in path if probe.C in chosen}
+        return {probe.C: probe.scores(tested) for probe in path if probe.C in chosen}
 
-    def vote(part: Round) -> np.ndarray:
-        inputs, fitted = _standardised(embeddings, part), part.train + part.valid
+    def vote(part: Round, inputs: StandardisedRows) -> np.ndarray:
+        fitted = part.train + part.valid
         return KNNProbe(inputs[fitted], targets[fitted], protocol.k).scores(inputs[part.test])
 
-    found = _in_threads(choose, [(part, seed) for seed in draws for part in rounds], "choosing C", progress)
+    inputs_of = [StandardisedRows(embeddings, part) for part in rounds]
+    parts = list(zip(rounds, inputs_of, strict=True))
+    found = _in_threads(choose, [(*part, seed) for seed in draws for part in parts], "choosing C", progress)
     chosen = [tuple(found[start : start + len(rounds)]) for start in range(0, len(found), len(rounds))]
     by_round = [set(of_seeds) for of_seeds in zip(*chosen, strict=True)]
-    fits = _in_threads(refit, list(zip(rounds, by_round, strict=True)), "fitting", progress)
-    votes = _in_threads(vote, [(part,) for part in rounds], "neighbours", progress)
+    fits = _in_threads(refit, list(zip(rounds, inputs_of, by_round, strict=True)), "fitting", progress)
+    votes = _in_threads(vote, parts, "neighbours", progress)
     logits = [[fit[C] for fit, C in zip(fits, of_seed, strict=True)] for of_seed in chosen]
     of_rounds = [targets[part.test] for part in rounds]
 
@@ -125,7 +147,7 @@ def one_hot(task: Task) -> np.ndarray:
 
 def choose_C(
     task: Task,
-    inputs: np.ndarray,
+    inputs: StandardisedRows,
     targets: np.ndarray,
     train: Sequence[int],
     valid: Sequence[int],
@@ -151,13 +173,6 @@ def _training_and_validation(task: Task, part: Round, seed: int, fraction: float
     return [part.train[index] for index in train], [part.train[index] for index in valid]
 
 
-def _standardised(embeddings: np.ndarray, part: Round) -> np.ndarray:
-    from sklearn.preprocessing import StandardScaler
-
-    scaled = StandardScaler().fit(embeddings[part.train + part.valid]).transform(embeddings)
-    return np.asarray(scaled, dtype=np.float32)
-
-
 def _log_likelihood(scores: np.ndarray, targets: np.ndarray, multi_label: bool) -> float:
     """Mean log-probability of the targets."""
     scores = scores.astype(np.float64)
@@ -170,22 +185,26 @@ def _log_likelihood(scores: np.ndarray, targets: np.ndarray, multi_label: bool) 
 def _in_threads(
     function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], doing: str, progress: bool | None
 ) -> list[Result]:
-    """Do the jobs on all cores, BLAS on one thread each: its products here are too thin to share."""
+    """Do the jobs on all cores, one each where there are enough: BLAS's products here are thin to share."""
     from joblib import Parallel, delayed
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_jobs = min(cores, len(jobs))
     results: list[Result] = []
+    began = time.monotonic()
     with (
-        threadpool_limits(1),
+        threadpool_limits(max(1, cores // n_jobs)),
         warnings.catch_warnings(),
         Progress(doing, len(jobs), "fit", progress) as bar,
     ):
         # In float32 a line search can end a little above the tolerance; the scores are the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        parallel = Parallel(n_jobs=min(cores, len(jobs)), prefer="threads", return_as="generator")
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
         for result in parallel(delayed(function)(*job) for job in jobs):
             results.append(result)
             bar.advance()
+        if time.monotonic() - began < LASTING_SECONDS:
+            bar.enabled = False  # no closing line; a bar in a terminal stays as it is
     return results

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRIC_TITLES = {"macro_map": "mAP", "d_prime": "d'", "chroma_accuracy": "chroma accuracy"}
-MOST_ANNOTATED_CLASSES = 20
+MOST_ANNOTATED_CLASSES, MOST_NAMED_CLASSES = 20, 200
+DPI, MOST_PIXELS = 150, 4000  # a side of a picture
+LONGEST_STEM = 100  # bytes; a file name may have 255
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,12 @@ def describe_C(result: ProbeResult) -> str:
 
 
 def append_scores(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Add JSON lines to `path`, in one write, after whatever is there; a torn last line is closed first."""
+    """Add JSON lines to `path`, in one write, after whatever is there; a torn last line is closed first.
+
+    What is not a finite number (a score that no test clip could tell) is written as null.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    lines = "".join(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode()
     with path.open("ab+") as stream:
         if stream.tell() > 0:
             stream.seek(-1, os.SEEK_END)
@@ -100,6 +107,15 @@ def append_scores(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         stream.write(lines)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON value with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_class_table(path: Path, task: Task, result: ProbeResult) -> None:
@@ -139,6 +155,8 @@ def mean_confusion(result: ProbeResult) -> np.ndarray:
 def confusion_figure(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Confusion matrix, each row in per cent of its true class; classes without test clips have no row.
 
+    At most about 4,000 pixels a side; more than 200 classes are not named.
+
     Args:
         counts: (C, C), true classes by predicted ones.
     """
@@ -149,20 +167,27 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], title: str) -> 
     rows = [name for name, here in zip(classes, present, strict=True) if here]
     n_rows, n_columns = shown.shape
     annotated = n_columns <= MOST_ANNOTATED_CLASSES
-    cell = 0.5 if annotated else max(0.12, 10 / n_columns)  # inches
-    longest = max(map(len, classes))
+    named = n_columns <= MOST_NAMED_CLASSES
+    # Inches; more classes than can be named share the room of as many as can.
+    cell = 0.5 if annotated else max(0.12, 10 / n_columns) if named else 0.12 * MOST_NAMED_CLASSES / n_columns
+    longest = max(map(len, classes)) if named else 0
     margin = 0.8 + 0.085 * longest
     width = max(6.0, margin + cell * n_columns + 1.2)
     height = max(4.0, margin + cell * n_rows + 0.8)
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=min(DPI, MOST_PIXELS / max(width, height)))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="equal")
     small = 9.0 if annotated else max(3.0, min(8.0, 60 * cell))
-    axes.set_xticks(range(n_columns), classes, rotation=0 if annotated and longest <= 3 else 90, fontsize=small)
-    axes.set_yticks(range(n_rows), rows, fontsize=small)
+    if named:
+        turned = 0 if annotated and longest <= 3 else 90
+        axes.set_xticks(range(n_columns), classes, rotation=turned, fontsize=small, parse_math=False)
+        axes.set_yticks(range(n_rows), rows, fontsize=small, parse_math=False)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10.5)
+    axes.set_title(title, fontsize=10.5, parse_math=False)  # a name may hold dollar signs
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if annotated:
@@ -188,5 +213,12 @@ def write_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], titl
 
 
 def file_stem(*parts: str) -> str:
-    """A file name from names that may hold anything: what is not plain becomes a hyphen."""
-    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "model" for part in parts)
+    """A file name from names that may hold anything: what is not plain becomes a hyphen.
+
+    One of more than 100 bytes is cut off and ends in a digest of the whole.
+    """
+    stem = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") or "model" for part in parts)
+    if len(stem.encode()) <= LONGEST_STEM:
+        return stem
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{stem.encode()[:LONGEST_STEM].decode(errors='ignore')}-{digest}"

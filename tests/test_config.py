@@ -41,6 +41,7 @@ def test_values_are_converted_where_nothing_is_lost() -> None:
         ({"inner": {"rate": "fast"}}, ["here", "inner.rate", "'fast'", "number"]),
         ({"count": 1.5}, ["count", "1.5", "integer"]),
         ({"name": 3}, ["name", "3", "string"]),
+        ({"count": True}, ["count", "true", "number"]),
     ],
 )
 def test_an_error_names_source_key_and_neighbour(values: dict[str, object], words: list[str]) -> None:
@@ -114,3 +115,24 @@ def test_an_unknown_recipe_names_its_neighbour() -> None:
 
 def test_nearest_compares_without_case() -> None:
     assert nearest("audiontt2022", ["AudioNTT2020", "AudioNTT2022"]) == "; did you mean 'AudioNTT2022'?"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.lr=.nan",
+        "optimizer.lr=.inf",
+        "optimizer.clip_norm=.nan",
+        "data.crop_seconds=.nan",
+        "data.workers=-1",
+        "training.seed=-1",
+        "training.steps=true",
+        "training.batch_size=1",
+        "normalization.crops=0",
+        "method.tau=2",
+    ],
+)
+def test_values_that_can_never_work_are_refused(override: str) -> None:
+    values = apply_overrides(read_recipe("pretrain", "byola_v2"), [override])
+    with pytest.raises(UsageError):
+        build(PretrainConfig, values, "recipe")

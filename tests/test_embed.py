@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from byol_a import BYOLA, ByolaError, UsageError, inputs, read_store, store
+from byol_a import BYOLA, ByolaError, UsageError, inputs, read_store, store_writer
 from byol_a.cli.embed import embed as command
 from byol_a.embed import Windows, embed, windowed
 from tests.test_model import small_model
@@ -45,11 +45,13 @@ def test_clips(model, audio, tmp_path):
     np.testing.assert_allclose(found.rows["end_s"].to_numpy(), [0.5, 2.0, 1.2, 3.0, 1.0], atol=1e-4)
     assert found.rows["start_s"].to_pylist() == [0.0] * 5
     assert isinstance(found.embeddings, np.memmap) and found.embeddings.dtype == np.float32
-    assert found.provenance["counts"] == {"files": 5, "rows": 5, "bad_files": 0}
+    assert found.provenance["counts"] == {"files": 5, "rows": 5, "bad_files": 0, "changed_files": 0}
     assert found.provenance["model_config"] == model.config
     assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [
+        ".lock",
         "bad_files.csv",
         "embeddings.npy",
+        "files.parquet",
         "provenance.json",
         "rows.parquet",
     ]
@@ -138,8 +140,8 @@ def test_other_settings_are_refused(model, audio, tmp_path):
 def test_never_writes_into_another_folder(model, audio, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("precious")
-    for overwrite in (False, True):
-        with pytest.raises(UsageError, match="exists already"):
+    for overwrite, message in ((False, "exists already"), (True, "not an embedding store, so --overwrite does not")):
+        with pytest.raises(UsageError, match=message):
             run(model, audio, tmp_path / "other", overwrite=overwrite)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.tex"]
 
@@ -214,10 +216,10 @@ def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
     """Whatever step of the joining is the last one done, the next run ends with the same store."""
     whole = run(model, audio, tmp_path / "whole")
     steps = 0
-    for stop_at in range(1, 9):
+    for stop_at in range(1, 11):
         out = tmp_path / f"store{stop_at}"
         run(model, audio / "0.wav", out)
-        monkeypatch.setattr(store, "PART_SECONDS", 0.0)
+        monkeypatch.setattr(store_writer, "PART_SECONDS", 0.0)
         count = 0
 
         def dying(real, stop_at=stop_at):
@@ -232,9 +234,9 @@ def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             for name in ("atomic_file", "write_json"):
-                patch.setattr(store, name, dying(getattr(store, name)))
-            patch.setattr(store.shutil, "rmtree", dying(store.shutil.rmtree))
-            patch.setattr(store.shutil, "copyfileobj", dying(store.shutil.copyfileobj))
+                patch.setattr(store_writer, name, dying(getattr(store_writer, name)))
+            patch.setattr(store_writer.shutil, "rmtree", dying(store_writer.shutil.rmtree))
+            patch.setattr(store_writer.shutil, "copyfileobj", dying(store_writer.shutil.copyfileobj))
             try:
                 run(model, audio, out)
             except KeyboardInterrupt:
@@ -244,20 +246,20 @@ def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
         assert finished.rows.take(order).to_pylist() == whole.rows.to_pylist()
         np.testing.assert_allclose(finished.embeddings[order], whole.embeddings, atol=1e-5)
         assert not (out / "parts").exists()
-    assert steps >= 6
+    assert steps >= 8
 
 
 SLOW = """
 import sys, time
-from byol_a import BYOLA, inputs, store
-store.PART_SECONDS = 0.0
+from byol_a import BYOLA, inputs, store_writer
+store_writer.PART_SECONDS = 0.0
 inputs.GROUP_SIZE = 2
-real = store.StoreWriter.add
-def slowly(self, file, pieces):
-    real(self, file, pieces)
+real = store_writer.StoreWriter.add
+def slowly(self, file, *rest):
+    real(self, file, *rest)
     print(file, flush=True)
     time.sleep(0.2)
-store.StoreWriter.add = slowly
+store_writer.StoreWriter.add = slowly
 from byol_a.embed import embed
 embed(BYOLA.from_pretrained(sys.argv[1]), [sys.argv[2]], sys.argv[3], progress=False)
 """
@@ -300,7 +302,7 @@ def test_command(model, audio, tmp_path):
     result = CliRunner().invoke(command, [*arguments, "--export", "npz"])
     assert result.exit_code == 0, result.output
     with np.load(out / "embeddings.npz") as archive:
-        assert archive["files"].tolist() == found.rows["file"].to_pylist()
+        assert archive["files"][archive["file_index"]].tolist() == found.rows["file"].to_pylist()
         np.testing.assert_array_equal(archive["embeddings"], found.embeddings)
     assert found.to_pandas().shape == (5, 3)
     result = CliRunner().invoke(command, [str(tmp_path / "nowhere"), str(audio), "--out", str(out)])
@@ -317,18 +319,18 @@ def test_real_audio(model, real_data, tmp_path):
 
 
 def test_an_interrupt_keeps_what_was_embedded(model, audio, tmp_path, monkeypatch):
-    real = store.StoreWriter.add
+    real = store_writer.StoreWriter.add
 
-    def interrupted(self, file, pieces):
+    def interrupted(self, file, stamp, pieces):
         if len(self.done) == 3:
-            real(self, file, (_ for _ in ()).throw(KeyboardInterrupt))
-        real(self, file, pieces)
+            real(self, file, stamp, (_ for _ in ()).throw(KeyboardInterrupt))
+        real(self, file, stamp, pieces)
 
-    monkeypatch.setattr(store.StoreWriter, "add", interrupted)
+    monkeypatch.setattr(store_writer.StoreWriter, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(model, audio, tmp_path / "store")
     assert len(list((tmp_path / "store" / "parts").glob("*.parquet"))) == 1
-    monkeypatch.setattr(store.StoreWriter, "add", real)
+    monkeypatch.setattr(store_writer.StoreWriter, "add", real)
     found = run(model, audio, tmp_path / "store")
     np.testing.assert_allclose(found.embeddings, model.encode(found.rows["file"].to_pylist()), atol=1e-5)
 
@@ -343,3 +345,141 @@ def test_file_names_that_are_not_utf8(model, tmp_path, write_wav):
     for _ in range(2):  # the second time it is known as done
         found = run(model, tmp_path, tmp_path / "store", export="csv")
         assert found.rows["file"].to_pylist() == [str(tmp_path / r"caf\xe9.wav")]
+
+
+def test_the_same_file_is_one_wherever_it_is_named_from(model, tmp_path, write_wav, monkeypatch):
+    for folder in ("a", "b"):
+        write_wav(tmp_path / folder / "audio" / "x.wav", 0.5)
+    for folder, inputs_ in (("a", ["audio"]), ("b", ["audio", "audio/x.wav"]), ("b", [tmp_path / "b" / "audio"])):
+        monkeypatch.chdir(tmp_path / folder)
+        found = embed(model, inputs_, tmp_path / "store", progress=False)
+    assert found.rows["file"].to_pylist() == [str(tmp_path / folder / "audio" / "x.wav") for folder in ("a", "b")]
+
+
+def test_changed_files_are_told(model, audio, tmp_path, write_wav):
+    model.save_pretrained(tmp_path / "model")
+    arguments = [str(tmp_path / "model"), str(audio), "--out", str(tmp_path / "store"), "--device", "cpu"]
+    assert "have changed" not in CliRunner().invoke(command, arguments).output
+    write_wav(audio / "1.wav", 2.0, seed=77)  # as long as before
+    os.utime(audio / "1.wav", ns=(0, 0))
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0
+    assert "1 files have changed since they were embedded" in result.output and "--overwrite" in result.output
+    result = CliRunner().invoke(command, [*arguments, "--overwrite"])
+    assert result.exit_code == 0 and "have changed" not in result.output
+    found = read_store(tmp_path / "store")
+    np.testing.assert_allclose(found.embeddings[1], model.encode(audio / "1.wav"), atol=1e-5)
+    assert "have changed" not in CliRunner().invoke(command, arguments).output
+
+
+def test_changes_are_known_of_parts_too(model, audio, tmp_path, write_wav, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store_writer.StoreWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(model, audio, tmp_path / "store")
+    write_wav(audio / "1.wav", 1.5)
+    assert run(model, audio, tmp_path / "store").provenance["counts"]["changed_files"] == 1
+
+
+def test_windows_hold_their_own_samples_only():
+    blocks = [np.full(1000, i, np.float32) for i in range(50)]
+    spans = [(start, start + 10) for start in range(0, 50_000, 5000)]
+    for (start, end), samples in windowed(blocks, spans):
+        assert samples.base is None and len(samples) == end - start
+        np.testing.assert_array_equal(samples, np.full(10, start // 1000))
+
+
+def test_blocks_before_a_window_are_dropped():
+    import weakref
+
+    alive: list[weakref.ref] = []
+
+    def made():
+        for _ in range(40):
+            block = np.zeros(100, np.float32)
+            alive.append(weakref.ref(block))
+            yield block
+
+    windows = windowed(made(), [(0, 10), (3500, 3510)])
+    next(windows)
+    next(windows)
+    assert sum(ref() is not None for ref in alive) <= 2
+
+
+def test_exports_of_less_do_not_stay(model, audio, tmp_path, write_wav):
+    out = tmp_path / "store"
+    run(model, audio, out, export="csv")
+    run(model, audio, out, export="npz")
+    assert (out / "embeddings.csv").exists() and (out / "embeddings.npz").exists(), "nothing new: still right"
+    write_wav(audio / "9.wav", 0.4)
+    run(model, audio, out)
+    assert not (out / "embeddings.csv").exists() and not (out / "embeddings.npz").exists()
+
+
+def test_npz_has_each_name_once(model, tmp_path, write_wav):
+    path = write_wav(tmp_path / ("long" * 40) / "x.wav", 4.0)
+    run(model, path, tmp_path / "store", level="frame", export="npz")
+    with np.load(tmp_path / "store" / "embeddings.npz") as archive:
+        assert archive["files"].tolist() == [str(path)]
+        assert archive["file_index"].tolist() == [0] * 100
+
+
+@pytest.mark.parametrize("stop_at", range(1, 7))
+def test_killed_while_making_or_replacing_a_store(model, audio, tmp_path, monkeypatch, stop_at):
+    """The folder that is left is recognised by the next run."""
+    for out, options in ((tmp_path / "new", {}), (tmp_path / "old", {"overwrite": True})):
+        if options:
+            run(model, audio / "0.wav", out)
+        count = 0
+
+        def dying(real):
+            def call(*args, **kwargs):
+                nonlocal count
+                count += 1
+                if count == stop_at:
+                    raise KeyboardInterrupt
+                return real(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_writer, "write_json", dying(store_writer.write_json))
+            patch.setattr(Path, "mkdir", dying(Path.mkdir))
+            patch.setattr(store_writer.shutil, "rmtree", dying(store_writer.shutil.rmtree))
+            with pytest.raises(KeyboardInterrupt):
+                run(model, audio, out, **options)
+        assert len(run(model, audio, out)) == 5
+
+
+def test_leftovers_of_a_kill_are_no_other_folder(model, audio, tmp_path):
+    (tmp_path / "store" / "parts").mkdir(parents=True)
+    (tmp_path / "store" / ".provenance.json.123.partial").write_text("{")
+    assert len(run(model, audio, tmp_path / "store")) == 5
+    (tmp_path / "other" / "parts").mkdir(parents=True)
+    (tmp_path / "other" / "parts" / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="exists already"):
+        run(model, audio, tmp_path / "other")
+
+
+def test_one_process_writes_at_a_time(model, audio, tmp_path):
+    pytest.importorskip("fcntl")
+    holder = (
+        "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
+    )
+    run(model, audio / "0.wav", tmp_path / "store")
+    arguments = [sys.executable, "-c", holder, str(tmp_path / "store" / ".lock")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match="another process is writing"):
+                run(model, audio, tmp_path / "store", overwrite=overwrite)
+        other.communicate("\n")
+    assert len(run(model, audio, tmp_path / "store")) == 5
+
+
+def test_a_store_without_its_list_of_files(model, audio, tmp_path):
+    run(model, audio, tmp_path / "store")
+    (tmp_path / "store" / "files.parquet").unlink()
+    with pytest.raises(ByolaError, match=r"files\.parquet is missing or damaged; make the store anew"):
+        run(model, audio, tmp_path / "store")
+    assert len(run(model, audio, tmp_path / "store", overwrite=True)) == 5

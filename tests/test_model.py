@@ -104,6 +104,13 @@ def test_wrong_options():
             model.encode([wave(1000)], **options)
 
 
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), 0, 0.5, -16000, 22050.5])
+def test_sample_rates_are_positive_whole_numbers(rate):
+    with pytest.raises(UsageError, match=r"input 0 has the sample rate .*positive whole number"):
+        small_model().encode([(wave(1000), rate)])
+    assert len(small_model().encode([(wave(1000), 16000.0), (wave(1000), np.int32(8000))])) == 2
+
+
 def test_bad_inputs_keep_their_place(tmp_path, write_wav):
     model = small_model()
     broken = tmp_path / "broken.wav"
@@ -189,9 +196,17 @@ def test_round_trip(model, tmp_path):
 
 def test_overwrite_never_replaces_another_folder(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="is not a model folder, so --overwrite does not replace it"):
         small_model().save_pretrained(tmp_path, overwrite=True)
+    with pytest.raises(UsageError, match="exists already"):
+        small_model().save_pretrained(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_misspelt_options_of_saving_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"save_pretrained has no option overwrit; .* commit_message"):
+        small_model().save_pretrained(tmp_path / "model", overwrit=True)
+    assert not (tmp_path / "model").exists()
 
 
 def test_fingerprint_tells_models_apart():
@@ -213,6 +228,15 @@ def test_random_weights_are_a_function_of_the_seed():
     assert one == same != other
     assert torch.equal(torch.get_rng_state(), state)
     assert model.with_random_weights(1).config["encoder"] == model.config["encoder"]
+
+
+def test_random_weights_leave_gpus_alone(monkeypatch):
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    small = small_model()
+    seeded.clear()
+    small.with_random_weights(3)
+    assert not seeded
 
 
 def test_faults_in_the_folder_are_named(tmp_path):
@@ -238,6 +262,9 @@ def test_faults_in_the_folder_are_named(tmp_path):
     damaged("config.json", with_config(format_version=99), ByolaError, "format version 99")
     damaged("config.json", with_config(encoder={"name": "AudioNTT2022"}), ByolaError, "damaged.*options")
     damaged("config.json", with_config(normalization={"mean": 0}), ByolaError, "damaged.*std")
+    for encoder in ({"name": 3, "options": {}}, {"name": "AudioNTT2022", "options": {"hidden_dim": 1 << 60}}, 7):
+        damaged("config.json", with_config(encoder=encoder), ByolaError, r"config\.json is damaged")
+    damaged("config.json", with_config(frontend=None), ByolaError, r"config\.json is damaged")
     other = {"name": "AudioNTT2022", "options": {"hidden_dim": 17}}
     damaged("config.json", with_config(encoder=other), ByolaError, "does not belong to this config")
     (folder / "model.safetensors").unlink()

@@ -28,6 +28,16 @@ def test_log_mels_of_blocks_equal_the_whole(samples, block, pad_mode):
     torch.testing.assert_close(torch.cat(pieces, dim=1), logmel(signal), atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+@pytest.mark.parametrize("hop", [64, 100, 300])
+def test_log_mels_whose_frames_lie_apart(block, hop):
+    """A hop longer than the window: what lies between two frames may end in a later block."""
+    logmel = LogMel(FrontendConfig(n_fft=64, win_length=64, hop_length=hop, n_mels=8))
+    signal = torch.from_numpy(wave(3001)).double()
+    pieces = list(stream_log_mels(signal.split(block), logmel))
+    torch.testing.assert_close(torch.cat(pieces, dim=1), logmel(signal), atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize(("name", "options"), ENCODERS)
 @pytest.mark.parametrize("chunk_seconds", [0.01, 0.3, 7.0, 1000.0])
 def test_frames_of_chunks_equal_the_whole(name, options, chunk_seconds):

@@ -47,6 +47,9 @@ class Views(nn.Module):
     the ablation's Gaussian mixing in front [choice]. Parameters are drawn per clip and per view. Both views
     draw mixup partners from the memory as it stood before the batch, then the batch is pushed once [choice].
     Post-norm takes both views together. The mixup memory is in the state dict.
+
+    Where several processes share a batch, each keeps the memory of its own clips, and post-norm takes the
+    process's own part of the batch [choice].
     """
 
     def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int) -> None:
@@ -74,16 +77,12 @@ class Views(nn.Module):
             fader=self.fader.draw(size, generator) if self.fader is not None else None,
         )
 
-    def apply(  # type: ignore[override]
-        self, x: Tensor, params: ViewParams, remember: Tensor | None = None
-    ) -> Tensor:
+    def apply(self, x: Tensor, params: ViewParams) -> Tensor:  # type: ignore[override]
         """Make both views of x (B, F, T) and remember x for later mixups.
 
         Args:
             x: normalised log-mels.
             params: what `draw` gave for these B clips; what has no parameters is left out.
-            remember: clips to push to the mixup memory instead of x, for a rank that augments its own part of
-                a batch but remembers the whole of it, as every other rank does.
 
         Returns:
             (2, B, F, T), contiguous: it unpacks as `view1, view2`, and `.flatten(0, 1)` is both in a row.
@@ -93,7 +92,7 @@ class Views(nn.Module):
             views = self.gaussian.apply(views, params.gaussian)
         if self.mixup is not None and params.mixup is not None:
             views = self.mixup.apply(views, params.mixup)
-            self.mixup.push(x if remember is None else remember)
+            self.mixup.push(x)
         views = views.expand(N_VIEWS, *x.shape)
         if self.random_resize_crop is not None and params.random_resize_crop is not None:
             views = self.random_resize_crop.apply(views, params.random_resize_crop)

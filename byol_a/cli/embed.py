@@ -57,7 +57,8 @@ def embed(
 
     MODEL is a model folder or a Hugging Face hub id. The store holds rows.parquet (file, start_s, end_s), the
     matrix with one embedding per row, provenance.json, and bad_files.csv. Run the same command again to
-    continue after an interruption, or with more inputs to add to the store.
+    continue after an interruption, or with more inputs to add to the store. --export npz writes the arrays
+    files, file_index (files[file_index] names the rows), start_s, end_s and embeddings.
     """
     from byol_a.device import pick_device
     from byol_a.embed import embed as embed_files
@@ -78,5 +79,11 @@ def embed(
     )
     counts = store.provenance["counts"]
     click.echo(f"{out}: {counts['rows']} embeddings of {counts['files']} files, D = {store.embeddings.shape[1]}")
+    if counts["changed_files"]:
+        click.echo(
+            f"{counts['changed_files']} files have changed since they were embedded and keep their old embeddings; "
+            f"--overwrite embeds everything anew",
+            err=True,
+        )
     if counts["bad_files"]:
         click.echo(f"{counts['bad_files']} files could not be used; see {out / 'bad_files.csv'}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,9 +61,9 @@ def pretrain(
     """
     from byol_a.errors import UsageError
 
-    # `--data A B` leaves B among the arguments: whatever is not KEY=VALUE is data.
-    data += tuple(argument for argument in overrides if "=" not in argument)
-    changes = [argument for argument in overrides if "=" in argument]
+    # `--data A B` leaves B among the arguments: whatever exists, or is not KEY=VALUE, is data.
+    changes = [argument for argument in overrides if "=" in argument and not Path(argument).exists()]
+    data += tuple(argument for argument in overrides if argument not in changes)
     if steps is not None:
         changes.append(f"training.steps={steps}")
     if epochs is not None:
@@ -85,8 +86,12 @@ def pretrain(
         raise UsageError("where should the run be written? give --out RUN")
     if not data and not resume:
         raise UsageError("what should be learned from? give --data DIR, or --data synth for synthesised sound")
+    from byol_a.allocator import keep_freed_memory
+    from byol_a.device import pick_device
     from byol_a.training import pretrain as job
 
+    if pick_device(device).type == "cpu":
+        keep_freed_memory()
     if resume:
         job.resume(config, out, device)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from byol_a.data.arrays import clip, mean_of_channels, resample, resampled_length
 from byol_a.data.containers import Truncated, check_container, is_mp3, last_ogg_page_start
 from byol_a.data.formats import UNSUPPORTED_EXTENSIONS, unsupported_reason
+from byol_a.data.quiet import quiet_stderr
 from byol_a.errors import AudioError, UsageError, require
 
 # Periods of the lower rate that soxr's HQ filter reaches to either side (beyond it, below 1e-6).
@@ -240,31 +241,9 @@ class AudioFile:
         return wave
 
     def _quiet(self) -> AbstractContextManager[None]:
-        return _quiet_stderr() if self._is_mp3 else nullcontext()
+        return quiet_stderr if self._is_mp3 else nullcontext()
 
 
 def _sentence(error: BaseException) -> str:
     text = getattr(error, "error_string", None) or str(error)
     return text.removeprefix("Error : ").strip().rstrip(".").lower() or type(error).__name__
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Drop what C code writes to standard error meanwhile.
-
-    libmpg123 complains there of every damaged header and of every seek into the middle of a stream;
-    libsndfile leaves no way to silence it.
-    """
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)

@@ -7,9 +7,11 @@ and stops an MP3 without a frame count at a guess made from its first frame.
 from __future__ import annotations
 
 import io
+import os
+from functools import lru_cache
 from typing import BinaryIO
 
-from byol_a.data.mp3 import LONGEST_FRAME, count_frames, find_first_frame
+from byol_a.data.mp3 import LONGEST_FRAME, FirstFrame, count_frames, find_first_frame
 
 # Some writers count a header into the size of the data; what is missing then is no sound.
 _HEADER_SLACK = 64
@@ -174,5 +176,16 @@ def _check_mp3(file: BinaryIO, size: int) -> Prefixed | None:
         return None
     if first.has_tag:
         return None
-    frames, length = count_frames(file, first)
+    modified = os.fstat(file.fileno()).st_mtime_ns
+    frames, length = _count_frames(os.path.abspath(file.name), size, modified, first)  # noqa: PTH100
     return Prefixed(file, size, first.make_tag(frames, length), skip=first.offset)
+
+
+@lru_cache(maxsize=1 << 14)
+def _count_frames(path: str, size: int, modified: int, first: FirstFrame) -> tuple[int, int]:
+    """`count_frames`, which reads the whole file, once for all the crops that are taken from it.
+
+    `size` and `modified` are there to count anew when the file has changed.
+    """
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return count_frames(file, first)

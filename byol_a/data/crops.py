@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol_a.data.io import open_audio, samples_at
+from byol_a.data.io import AudioFile, open_audio, samples_at
 from byol_a.errors import AudioError, ByolaError, UsageError
 
 ATTEMPTS = 20
-"""Files tried for one crop before giving up."""
+"""Files drawn at random for one crop before the others are tried one after the other."""
 
 
 class Crop(NamedTuple):
@@ -50,7 +50,9 @@ class RandomCrops(torch.utils.data.Dataset[Crop]):
     """One random crop per (epoch, index): the index names the file, both name the position in it.
 
     The crop depends on (seed, epoch, index) and the files alone, never on workers, ranks or resumption.
-    A file that cannot be used is replaced by another one drawn the same way, and named in `problems`.
+    A file that cannot be used is replaced by another one drawn the same way, and named in `problems`; where
+    none of the first `ATTEMPTS` can be used, the files that follow the last one are tried in order [choice].
+    A file found to be no good as a whole is not opened again, which makes no difference to the crops.
     Only the samples of the crop are decoded where the format allows it.
 
     Args:
@@ -85,6 +87,7 @@ class RandomCrops(torch.utils.data.Dataset[Crop]):
         names = [os.fsencode(path) for path in files]
         self._names = b"".join(names)
         self._ends = np.cumsum([len(name) for name in names])
+        self._unusable: dict[int, str] = {}  # reasons, of files that cannot be used whatever the position
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -98,28 +101,40 @@ class RandomCrops(torch.utils.data.Dataset[Crop]):
         """The crop of file `index` in `epoch`, for a key (epoch, index).
 
         Raises:
-            ByolaError: if neither the file nor any of the substitutes drawn for it can be used.
+            ByolaError: if none of all the files can be used.
         """
         epoch, index = key
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} files")
-        problems: list[tuple[str, str]] = []
-        for attempt in range(ATTEMPTS):
-            position, substitute = draw(self.seed, epoch, index, attempt)
-            path = self.file(index if attempt == 0 else substitute * len(self) >> 64)
+        problems: dict[str, str] = {}
+        path = reason = ""
+        for candidate, position in self._candidates(epoch, index):
+            path = self.file(candidate)
             try:
-                wave = self._crop(path, position)
+                wave = self._crop(candidate, position)
             except AudioError as error:
-                problems.append((error.path, error.reason))
+                reason = error.reason
+                problems.setdefault(path, reason)
                 continue
-            return Crop(torch.from_numpy(to_int16(wave)), problems)
+            return Crop(torch.from_numpy(to_int16(wave)), list(problems.items()))
         raise ByolaError(
-            f"{ATTEMPTS} files drawn in a row could not be used, the last being {problems[-1][0]} "
-            f"({problems[-1][1]}); check that the data are readable audio"
+            f"none of the {len(self)} files can be used, the last tried being {path} ({reason}); "
+            f"check that the data are readable audio"
         )
 
-    def _crop(self, path: str, position: int) -> np.ndarray:
-        with open_audio(path) as audio:
+    def _candidates(self, epoch: int, index: int) -> Iterator[tuple[int, int]]:
+        """The files to try for a crop, and the position to take in each: all files, sooner or later."""
+        candidate = index
+        for attempt in range(ATTEMPTS):
+            position, substitute = draw(self.seed, epoch, index, attempt)
+            candidate = index if attempt == 0 else substitute * len(self) >> 64
+            yield candidate, position
+        for step in range(1, len(self)):
+            position, _ = draw(self.seed, epoch, index, ATTEMPTS - 1 + step)
+            yield (candidate + step) % len(self), position
+
+    def _crop(self, index: int, position: int) -> np.ndarray:
+        with self._open(index) as audio:
             spare = samples_at(audio.info, self.sample_rate) - self.crop_samples
             start = position * (spare + 1) >> 64 if spare > 0 else 0
             wave = audio.segment(start, self.crop_samples, self.sample_rate)
@@ -128,6 +143,19 @@ class RandomCrops(torch.utils.data.Dataset[Crop]):
             before = missing // 2 if self.pad == "both" else 0
             wave = np.pad(wave, (before, missing - before))
         return wave
+
+    def _open(self, index: int) -> AudioFile:
+        path = self.file(index)
+        if index in self._unusable:
+            raise AudioError(path, self._unusable[index])
+        try:
+            return open_audio(path)
+        except AudioError as error:
+            # Only this is remembered: damage met while decoding may lie outside another crop of the same
+            # file, and what is unreadable now may be readable again, as on a network drive.
+            if not error.reason.startswith("unreadable"):
+                self._unusable[index] = error.reason
+            raise
 
 
 def collate_crops(crops: list[Crop]) -> tuple[Tensor, list[tuple[str, str]]]:

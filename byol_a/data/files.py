@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from byol_a.data.formats import AUDIO_EXTENSIONS, UNSUPPORTED_EXTENSIONS, unsupported_reason
@@ -16,14 +17,17 @@ def find_audio(inputs: Iterable[str | os.PathLike[str]], report: FileReport | No
 
     A file named explicitly is kept whatever its extension. Below a folder, files are taken by
     extension (`AUDIO_EXTENSIONS`, case ignored), hidden files and folders are skipped, and symbolic
-    links are followed except back into a folder that is being walked.
+    links are followed. Each folder is walked once, however many links or inputs lead to it: under its real
+    place below the inputs if it has one, and otherwise under the first link by name. A link to a file counts
+    as a file of its own.
 
     Args:
         inputs: files and folders.
         report: told of sub-folders that cannot be listed, broken links, and audio of an unsupported kind.
 
     Returns:
-        Paths as given (relative stays relative), without repeats, sorted as strings.
+        Paths as given (relative stays relative), each file once, sorted as strings. Of several spellings of
+        the same input the first is kept, and of a file also found in a folder the one given.
 
     Raises:
         UsageError: if an input does not exist or cannot be listed, or if there is no audio file at all.
@@ -31,50 +35,93 @@ def find_audio(inputs: Iterable[str | os.PathLike[str]], report: FileReport | No
     report = FileReport() if report is None else report
     paths = [Path(item) for item in inputs]
     already_reported = len(report)
-    found: set[str] = set()
+    walk = _Walk(report)
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist; give an audio file or a folder that holds some")
+        if not path.is_dir():
+            walk.add_file(path)
     for path in paths:
         if path.is_dir():
-            found.update(_walk(path, report))
-        elif path.exists():
-            found.add(str(path))
-        else:
-            raise UsageError(f"{path} does not exist; give an audio file or a folder that holds some")
-    if not found:
+            walk.add_folder(path)
+    walk.follow_links()
+    if not walk.found:
         places = ", ".join(map(str, paths)) or "an empty list of inputs"
         aside = f" ({report.summary()})" if len(report) > already_reported else ""
         kinds = " ".join(sorted(AUDIO_EXTENSIONS))
         raise UsageError(f"no audio file was found in {places}{aside}; files ending in {kinds} are looked for")
-    return [Path(path) for path in sorted(found)]
+    return [Path(path) for path in sorted(walk.found)]
 
 
-def _walk(top: Path, report: FileReport) -> Iterator[str]:
-    # Each folder to visit comes with the identities of the folders above it: a link that leads back
-    # to one of them is a loop, whereas a folder linked to from two places is simply seen twice.
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(str(top), frozenset())]
-    while pending:
-        folder, above = pending.pop()
+class _Walk:
+    """One walk over all inputs, which enters every folder once, under whatever names it can be reached.
+
+    Links to folders wait until all real folders have been walked, so that a file is found under its own name
+    rather than a link's, and then are followed in the order of their names: what is found does not depend on
+    the order in which the file system lists a folder.
+    """
+
+    def __init__(self, report: FileReport) -> None:
+        self.found: list[str] = []
+        self._report = report
+        self._named: set[tuple[tuple[int, int], str]] = set()  # folder and name of the files given as inputs
+        self._entered: set[tuple[int, int]] = set()
+        self._links: list[str] = []  # a heap
+
+    def add_file(self, path: Path) -> None:
+        """Take a file, unless it was taken under another spelling of its folder."""
+        key = (_identity(path.parent), path.name)
+        if key not in self._named:
+            self._named.add(key)
+            self.found.append(str(path))
+
+    def add_folder(self, top: Path) -> None:
+        """Take what the folder and the real folders below it hold; links to folders are kept for later."""
         try:
-            status = os.stat(folder)  # noqa: PTH116 (strings: a walk over millions of Paths is slow)
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:
-                continue
-            with os.scandir(folder) as entries:
-                listing = list(entries)
+            pending = self._enter(str(top))
         except OSError as error:
-            if not above:
-                raise UsageError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
-            report.add(folder, f"unreadable: {error.strerror}")
-            continue
+            raise UsageError(f"{top} cannot be listed ({error.strerror}); check its permissions") from error
+        self._enter_all(pending)
+
+    def follow_links(self) -> None:
+        """Take what is found behind the links to folders that were met."""
+        while self._links:
+            self._enter_all([heapq.heappop(self._links)])
+
+    def _enter_all(self, pending: list[str]) -> None:
+        while pending:
+            folder = pending.pop()
+            try:
+                pending += self._enter(folder)
+            except OSError as error:
+                self._report.add(folder, f"unreadable: {error.strerror}")
+
+    def _enter(self, folder: str) -> list[str]:
+        """Take the files of a folder, unless it was entered before; returns the real folders in it."""
+        identity = _identity(folder)
+        if identity in self._entered:
+            return []
+        self._entered.add(identity)
+        with os.scandir(folder) as entries:
+            listing = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = []
         for entry in listing:
-            if entry.name.startswith("."):
-                continue
+            path = entry.path.removeprefix("./")
             extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if entry.is_dir():
-                pending.append((entry.path, above | {identity}))
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_dir():
+                heapq.heappush(self._links, path)
             elif extension in UNSUPPORTED_EXTENSIONS:
-                report.add(entry.path, unsupported_reason(extension))
-            elif extension in AUDIO_EXTENSIONS:
+                self._report.add(path, unsupported_reason(extension))
+            elif extension in AUDIO_EXTENSIONS and (identity, entry.name) not in self._named:
                 if entry.is_file():
-                    yield entry.path
+                    self.found.append(path)
                 else:
-                    report.add(entry.path, "unreadable: not a file, or a link to nothing")
+                    self._report.add(path, "unreadable: not a file, or a link to nothing")
+        return folders
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 (strings: a walk over millions of Paths is slow)
+    return status.st_dev, status.st_ino

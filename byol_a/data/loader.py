@@ -8,9 +8,9 @@ from types import FrameType
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from byol_a.data.crops import RandomCrops, collate_crops
+from byol_a.data.crops import Crop, RandomCrops, collate_crops
 from byol_a.errors import ByolaError
 
 
@@ -35,10 +35,10 @@ def load_crops(
         ByolaError: if no usable file is found for a crop.
     """
     loader = DataLoader(
-        crops,
+        _Guarded(crops),
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=collate_crops,
+        collate_fn=_collate,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_signals_to_the_main_process,
@@ -46,13 +46,33 @@ def load_crops(
         # of a resumed run.
         generator=torch.Generator(),
     )
+    iterator = iter(loader)
     try:
-        yield from loader
-    except ByolaError as error:
-        # A worker's error comes home with its traceback in the message; the sentence is the last line.
-        last_line = str(error).strip().splitlines()[-1]
-        name = f"{type(error).__module__}.{type(error).__qualname__}: "
-        raise ByolaError(last_line.removeprefix(name)) from error
+        for batch in iterator:
+            if isinstance(batch, ByolaError):
+                raise batch
+            yield batch
+    finally:
+        # Ends the workers now. An iterator that an exception's traceback kept alive would meet the end of the
+        # process with workers that wait for a second SIGTERM.
+        del iterator
+
+
+class _Guarded(Dataset[Crop]):
+    """Crops whose error comes home from a worker as a value: raised there, it would arrive as a traceback's text."""
+
+    def __init__(self, crops: RandomCrops) -> None:
+        self._crops = crops
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Crop] | ByolaError:
+        try:
+            return [self._crops[key] for key in keys]
+        except ByolaError as error:
+            return error
+
+
+def _collate(crops: list[Crop] | ByolaError) -> tuple[Tensor, list[tuple[str, str]]] | ByolaError:
+    return crops if isinstance(crops, ByolaError) else collate_crops(crops)
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

@@ -11,6 +11,13 @@ from torch.nn import functional
 from byol_a.encoders.base import AudioEncoder
 from byol_a.errors import UsageError, require
 
+# What would fetch or read weights from elsewhere, compile code, or make another network than is needed here.
+# (Everything that begins with `pretrained` as well.)
+REFUSED_OPTIONS = frozenset(
+    {"model_name", "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only"}
+    | {"in_chans", "num_classes"}
+)
+
 
 class TimmEncoder(AudioEncoder):
     """A timm backbone; frame embeddings are the mean over frequency of its last feature map.
@@ -23,10 +30,11 @@ class TimmEncoder(AudioEncoder):
         name: timm's model name, such as `"resnet18"` or `"vit_tiny_patch16_224"`. Always random weights.
         n_mels: F, mel bins of the input.
         n_frames: T the backbone is laid out for; backbones that can then take any other T as well.
-        options: passed on to `timm.create_model`.
+        options: the backbone's own, passed on to `timm.create_model`; none that would load anything.
 
     Raises:
-        UsageError: if timm has no such model, or it cannot take this shape of input.
+        UsageError: if timm has no such model, it cannot take this shape of input, or an option is not one of
+            the backbone's own.
     """
 
     frame_context = None
@@ -109,6 +117,9 @@ def _mean_over_frequency(feature_map: Tensor) -> Tensor:
 
 def _create_backbone(name: str, n_mels: int, n_frames: int, options: dict[str, Any]) -> tuple[nn.Module, int | None]:
     """The backbone, and the only T it takes (None if it takes any)."""
+    refused = sorted(key for key in options if key in REFUSED_OPTIONS or key.startswith("pretrained"))
+    if refused:
+        raise UsageError(f"a timm encoder does not take the option {', '.join(refused)}; leave it out of the options")
     timm = require("timm", "a timm encoder")
     if name not in timm.list_models():
         import difflib
@@ -122,7 +133,7 @@ def _create_backbone(name: str, n_mels: int, n_frames: int, options: dict[str, A
         try:
             return timm.create_model(name, pretrained=False, in_chans=1, num_classes=0, **{**sizes, **options}), fixed
         except TypeError as error:
-            refused = [key for key in sizes if f"'{key}'" in str(error)]
-            if "unexpected keyword argument" not in str(error) or not refused:
+            sizes_refused = any(f"'{key}'" in str(error) for key in sizes)
+            if "unexpected keyword argument" not in str(error) or not sizes_refused:
                 raise UsageError(f"timm cannot build {name!r} with the options {options}: {error}") from error
     raise AssertionError("the last attempt passes no size that could be refused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ class DataConfig:
     workers: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.crop_seconds <= 0:
+        if not 0 < self.crop_seconds < math.inf:
             raise UsageError(f"data.crop_seconds must be positive, not {self.crop_seconds}")
         if self.workers != "auto" and self.workers < 0:
             raise UsageError(f"data.workers must be 'auto' or at least 0, not {self.workers}")
@@ -83,6 +84,8 @@ class TrainingConfig:
                 raise UsageError(f"training.{name} must be at least 1, not {getattr(self, name)}")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"training.steps must be at least 1, not {self.steps}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"training.seed must lie in 0 to 2^63 - 1, not {self.seed}")
         if self.keep_every < 0:
             raise UsageError(f"training.keep_every must be at least 0, not {self.keep_every}")
         if self.batch_size // self.accumulate < 2:

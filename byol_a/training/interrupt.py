@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,11 +19,16 @@ class Interrupted(ByolaError):
         self.exit_code = 128 + number
 
 
+# A launcher and a job scheduler may both pass one wish on: repeats within this many seconds are the same wish.
+SAME_WISH_SECONDS = 2.0
+
+
 class StopSignals:
-    """While active, `number` is the signal that asked to stop (0: none yet). A second one ends at once."""
+    """While active, `number` is the signal that asked to stop (0: none yet). A later second one ends at once."""
 
     def __init__(self) -> None:
         self.number = 0
+        self._asked_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -33,8 +39,11 @@ class StopSignals:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        self._restore()
+        if not self.number:
+            self.number, self._asked_at = number, time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_WISH_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -64,7 +64,7 @@ class RunLog:
         self._file = folder.metrics.open("a", encoding="utf-8")
         if tensorboard:
             writer = require("torch.utils.tensorboard", "training.tensorboard", install="tensorboard")
-            self._board = writer.SummaryWriter(str(folder.tensorboard), purge_step=start_step)
+            self._board = writer.SummaryWriter(str(folder.tensorboard), purge_step=start_step + 1)
 
     @staticmethod
     def _drop_rows_after(path: Path, step: int) -> None:
@@ -110,7 +110,3 @@ class RunLog:
             for name, value in row.items():
                 if name != "step":
                     self._board.add_scalar(name, value, step)
-
-    def say(self, line: str) -> None:
-        """Print a line beside the progress."""
-        self._progress.write(line)

@@ -31,13 +31,13 @@ class OptimizerConfig:
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise UsageError(f"optimizer.lr must be positive, not {self.lr}")
-        if self.weight_decay < 0 or not 0 <= self.momentum < 1 or self.warmup_steps < 0:
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.momentum < 1 or self.warmup_steps < 0:
             raise UsageError(
                 "optimizer.weight_decay and optimizer.warmup_steps must be at least 0, optimizer.momentum in [0, 1)"
             )
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise UsageError(f"optimizer.clip_norm must be positive or null, not {self.clip_norm}")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,10 +14,10 @@ from typing import Any
 import torch
 
 import byol_a
-from byol_a.allocator import keep_freed_memory
 from byol_a.data.files import find_audio
+from byol_a.data.report import FileReport
 from byol_a.device import resolve_precision
-from byol_a.errors import ByolaError
+from byol_a.errors import ByolaError, require
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats
 from byol_a.training.checkpoint import load_checkpoint, save_checkpoint
@@ -54,14 +57,14 @@ def pretrain(
         ByolaError: if no file is usable, the loss is not finite or a checkpoint cannot be written.
     """
     folder = RunFolder(out)
-    processes = _join(device)
+    processes = join_processes(device)
     try:
         if processes.is_main:
             folder.refuse_existing()
-        files = [] if is_synth(data) else [path.absolute() for path in find_audio(data)]
-        precision = resolve_precision(config.training.precision, processes.device)
-        config = replace(config, training=replace(config.training, precision=precision))
+        config = _fitted(config, processes)
+        files, unusable = ([], []) if is_synth(data) else _find_files(data, processes)
         source = _open_source(config, files, processes)
+        source.report.extend(unusable)
         trainer = _new_trainer(config, source, processes)
         # Written only now: a job that found nothing to learn from leaves no folder in the way of the next try.
         if processes.is_main:
@@ -71,6 +74,8 @@ def pretrain(
                 "recipe": recipe,
                 "data": [str(entry) for entry in data],
                 "files": len(files) or None,
+                "data_fingerprint": data_fingerprint(files) if files else SYNTH,
+                "seed": config.training.seed,
             }
             folder.create(config, files, description)
         return _run(trainer, source, folder)
@@ -85,9 +90,15 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
     """
     folder = RunFolder(out)
     folder.require()
-    processes = _join(device)
+    processes = join_processes(device)
     try:
+        config = _fitted(config, processes)
         source = _open_source(config, folder.files(), processes)
+        source.report.extend(folder.problems())
+        if processes.is_main:
+            # The next --resume must go on with the settings of this one.
+            folder.write_config(config)
+            folder.remove_partial_checkpoints()
         if folder.last_checkpoint.exists():
             trainer = _restored_trainer(config, source, processes, load_checkpoint(folder.last_checkpoint))
         else:
@@ -95,13 +106,6 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
         return _run(trainer, source, folder)
     finally:
         processes.close()
-
-
-def _join(device: str) -> Processes:
-    processes = join_processes(device)
-    if processes.device.type == "cpu":
-        keep_freed_memory()
-    return processes
 
 
 def is_synth(data: Sequence[str | Path]) -> bool:
@@ -116,9 +120,43 @@ def total_steps(config: PretrainConfig, clips_per_epoch: int) -> int:
     return -(-config.training.epochs * clips_per_epoch // config.training.batch_size)
 
 
+def data_fingerprint(files: Iterable[Path]) -> str:
+    """32 hexadecimal digits of the files' names and sizes, in order: whether two runs saw the same list."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        size = path.stat().st_size if path.exists() else -1
+        digest.update(f"{os.fsencode(path)!r} {size}\n".encode())
+    return digest.hexdigest()
+
+
+def _fitted(config: PretrainConfig, processes: Processes) -> PretrainConfig:
+    """The configuration with what "auto" means here, once it is known to work here."""
+    shares(config, processes)
+    if config.training.tensorboard:
+        require("torch.utils.tensorboard", "training.tensorboard", install="tensorboard")
+    precision = resolve_precision(config.training.precision, processes.device)
+    return replace(config, training=replace(config.training, precision=precision))
+
+
+def _find_files(data: Sequence[str | Path], processes: Processes) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The audio files, and those that can be told to be unusable: found by the main process, the same for all."""
+    found: tuple[list[Path], list[tuple[str, str]]] | ByolaError | None = None
+    if processes.is_main:
+        report = FileReport()
+        try:
+            paths = dict.fromkeys(path.absolute() for path in find_audio(data, report))
+            found = list(paths), report.items()
+        except ByolaError as error:
+            found = error
+    found = processes.broadcast(found)
+    if isinstance(found, ByolaError):
+        raise found
+    assert found is not None
+    return found
+
+
 def _open_source(config: PretrainConfig, files: list[Path], processes: Processes) -> Source:
     """Crops of the files, or synthesised sounds where there are none."""
-    shares(config, processes)
     return FileSource(files, config, processes) if files else SynthTrainingSource(config, processes)
 
 
@@ -148,12 +186,14 @@ def _restored_trainer(
 def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
     """Train to the last step, then write the picture and the model; the main process alone writes."""
     is_main = trainer.processes.is_main
+    if is_main and trainer.step >= trainer.total_steps:
+        print(f"the run is complete at {trainer.step} steps; to go on, give --steps or --epochs", flush=True)
     try:
         _train(trainer, source, folder)
     finally:
         if is_main and len(source.report):
-            source.report.write(folder.bad_files)
-            print(f"{source.report.summary(total=source.clips_per_epoch)}; see {folder.bad_files}", flush=True)
+            # Bad files may lie in the folders beside those counted: what was listed, not what was found.
+            print(f"{source.report.summary()}; see {folder.bad_files}", flush=True)
     if is_main:
         rows = read_metrics(folder.metrics)
         if rows:
@@ -177,21 +217,21 @@ def _train(trainer: Trainer, source: Source, folder: RunFolder) -> None:
         enabled=processes.is_main,
     )
     batches = source.batches(trainer.step, trainer.total_steps)
-    with StopSignals() as stop, log:
+    with contextlib.closing(batches), StopSignals() as stop, log:
         for parts in _grouped(batches, training.accumulate):
             output = trainer.train_step(parts)
             log.advance()
             last = trainer.step == trainer.total_steps
             due_log = trainer.step % training.log_every == 0 or last
-            due_checkpoint = trainer.step % training.checkpoint_every == 0 or last
+            due_copy = training.keep_every > 0 and trainer.step % training.keep_every == 0
+            due_checkpoint = trainer.step % training.checkpoint_every == 0 or due_copy or last
             if due_log or due_checkpoint or checks_each_step:
                 _require_finite(trainer, output.loss, folder)
             if due_log:
                 log.record(trainer.step, trainer.metrics(output))
             stopping = processes.any(stop.number != 0)
             if due_checkpoint or stopping:
-                _require_finite(trainer, output.loss, folder)
-                _save(trainer, folder)
+                _save(trainer, source.report, folder, keep=due_copy)
             if stopping and not last:
                 raise Interrupted(
                     f"stopped at step {trainer.step} of {trainer.total_steps}, everything is saved; continue with: "
@@ -207,22 +247,33 @@ def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _require_finite(trainer: Trainer, loss: torch.Tensor, folder: RunFolder) -> None:
-    if not trainer.processes.any(not bool(torch.isfinite(loss))):
-        return
+    finite = bool(torch.isfinite(loss))
+    if trainer.processes.any(not finite):
+        what = f"the loss became {loss.item()}" if not finite else "the loss of another process was not finite"
+        raise _diverged(what, trainer, folder)
+
+
+def _diverged(what: str, trainer: Trainer, folder: RunFolder) -> ByolaError:
     if folder.last_checkpoint.exists():
         kept = f"the last good checkpoint is {folder.last_checkpoint}"
     else:
         kept = "no checkpoint was written before"
-    raise ByolaError(
-        f"the loss became {loss.item()} at step {trainer.step}; {kept}; continue it with --resume and a smaller "
-        "optimizer.lr, an optimizer.clip_norm or training.precision=float32"
+    return ByolaError(
+        f"{what} at step {trainer.step}; {kept}; continue it with --resume and a smaller optimizer.lr, "
+        "an optimizer.clip_norm or training.precision=float32"
     )
 
 
-def _save(trainer: Trainer, folder: RunFolder) -> None:
-    keep_every = trainer.config.training.keep_every
-    keep = keep_every > 0 and trainer.step % keep_every == 0
+def _save(trainer: Trainer, report: FileReport, folder: RunFolder, keep: bool) -> None:
+    """Write a checkpoint and the report of bad files; every process takes part, the main one writes."""
+    # A finite loss says nothing about the update that followed it.
+    if trainer.processes.any(not trainer.is_finite()):
+        raise _diverged("the weights became infinite or not a number", trainer, folder)
     snapshot = trainer.snapshot()
+    for problems in trainer.processes.gather(report.items()):
+        report.extend(problems)
     if trainer.processes.is_main:
         keep_as = folder.checkpoints / f"step-{trainer.step}.pt" if keep else None
         save_checkpoint(snapshot, folder.last_checkpoint, keep_as)
+        if len(report):
+            report.write(folder.bad_files)

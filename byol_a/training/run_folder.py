@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ class RunFolder:
 
     config.yaml       the resolved configuration
     run.json          what the run reads and how it was started
-    files.txt         the audio files, one a line: a resumed run sees the same ones in the same order
+    files.jsonl       the audio files, one JSON string a line: a resumed run sees the same ones in the same order
     metrics.jsonl     one JSON object for each logged step
     bad_files.csv     files that could not be used, and why
     checkpoints/      last.pt, and step-N.pt where asked for
@@ -29,7 +30,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.run_file = self.path / "run.json"
-        self.files_list = self.path / "files.txt"
+        self.files_list = self.path / "files.jsonl"
         self.metrics = self.path / "metrics.jsonl"
         self.bad_files = self.path / "bad_files.csv"
         self.checkpoints = self.path / "checkpoints"
@@ -39,8 +40,9 @@ class RunFolder:
         self.model = self.path / "model"
 
     def refuse_existing(self) -> None:
-        """Raise `UsageError` where the folder holds anything already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Raise `UsageError` where the folder holds anything but what a run killed while it was created left."""
+        created = {self.files_list, self.run_file, self.checkpoints}
+        if self.path.exists() and (not self.path.is_dir() or not {*self.path.iterdir()} <= created):
             raise UsageError(
                 f"{self.path} exists already; continue that run with --resume, or choose another folder with --out"
             )
@@ -48,9 +50,14 @@ class RunFolder:
     def create(self, config: PretrainConfig, files: list[Path], description: dict[str, Any]) -> None:
         """Write the files that say what the run is; config.yaml last, so that its presence means all are there."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with atomic_file(self.files_list) as temporary:
-            temporary.write_text("".join(f"{path}\n" for path in files), encoding="utf-8", errors="surrogateescape")
+        # JSON escapes what a file name may hold and a line may not: line ends, bytes that are not UTF-8.
+        with atomic_file(self.files_list) as temporary, temporary.open("w", encoding="ascii") as stream:
+            stream.writelines(f"{json.dumps(str(path))}\n" for path in files)
         write_json(self.run_file, description)
+        self.write_config(config)
+
+    def write_config(self, config: PretrainConfig) -> None:
+        """Write config.yaml, the settings a resumed run starts from."""
         with atomic_file(self.config_file) as temporary:
             temporary.write_text(to_yaml(config), encoding="utf-8")
 
@@ -71,5 +78,17 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """The run's audio files in order; empty for synthesised sounds."""
-        text = self.files_list.read_text(encoding="utf-8", errors="surrogateescape")
-        return [Path(line) for line in text.splitlines()]
+        with self.files_list.open(encoding="ascii") as stream:
+            return [Path(json.loads(line)) for line in stream]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """The (path, reason) pairs of bad_files.csv, as far as it was written."""
+        if not self.bad_files.exists():
+            return []
+        with self.bad_files.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
+
+    def remove_partial_checkpoints(self) -> None:
+        """Delete what a process left that was killed while it wrote a checkpoint."""
+        for partial in self.checkpoints.glob(".*.partial"):
+            partial.unlink(missing_ok=True)

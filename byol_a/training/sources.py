@@ -8,7 +8,7 @@ small folder makes full batches and no process ever waits for a short last one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,7 @@ from byol_a.data.synth import SynthSource
 from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats, StatsAccumulator
+from byol_a.progress import Progress
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes
 from byol_a.training.pipeline import mix_seeds
@@ -51,7 +52,7 @@ class Source(Protocol):
     def statistics(self, frontend: LogMel, limit: int) -> NormStats:
         """Log-mel mean and std of at most `limit` sounds that depend on the seed alone."""
 
-    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+    def batches(self, start_step: int, total_steps: int) -> Generator[Batch, None, None]:
         """The parts of optimiser steps `start_step` to `total_steps`, `accumulate` of them for each step."""
 
 
@@ -100,7 +101,7 @@ class FileSource:
             device=self._processes.device,
         )
 
-    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+    def batches(self, start_step: int, total_steps: int) -> Generator[Batch, None, None]:
         """See `Source`."""
         training, processes = self._config.training, self._processes
         clips = shares(self._config, processes)
@@ -131,12 +132,13 @@ class SynthTrainingSource:
         """See `Source`."""
         synth = self._synth(mix_seeds(self._config.training.seed, STATISTICS_STREAM))
         accumulator = StatsAccumulator()
-        for first in range(0, limit, 128):
-            indices = torch.arange(first, min(first + 128, limit), device=self._processes.device)
-            accumulator.update(frontend(synth.batch(indices)))
+        with Progress("statistics", total=limit, unit="sound") as bar:
+            for indices in torch.arange(limit, device=self._processes.device).split(128):
+                accumulator.update(frontend(synth.batch(indices)))
+                bar.advance(len(indices))
         return accumulator.result()
 
-    def batches(self, start_step: int, total_steps: int) -> Iterator[Batch]:
+    def batches(self, start_step: int, total_steps: int) -> Generator[Batch, None, None]:
         """See `Source`."""
         synth = self._synth(self._config.training.seed)
         clips = shares(self._config, self._processes)
@@ -185,8 +187,9 @@ class StreamSampler(Sampler[list[tuple[int, int]]]):
 
 
 def resolve_workers(workers: int | str) -> int:
-    """`auto` leaves one core to the training process and takes at most 8; at least one worker."""
+    """`auto` leaves one of a process's cores to training and takes at most 8; at least one worker."""
     if isinstance(workers, int):
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the processes of a machine share it
     return min(8, max(1, cores - 1))

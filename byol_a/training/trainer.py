@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from byol_a.encoders import create_encoder
+from byol_a.errors import UsageError
 from byol_a.methods.byol import BYOL, StepOutput
 from byol_a.methods.monitor import alignment, collapse_meter, effective_rank, uniformity
 from byol_a.normalize import NormStats
@@ -38,6 +39,12 @@ class Trainer:
         self.step = 0
         torch.manual_seed(training.seed)
         encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder.options)
+        n_frames = 1 + config.crop_samples // config.frontend.hop_length
+        if n_frames < encoder.min_frames:
+            raise UsageError(
+                f"data.crop_seconds {config.data.crop_seconds} gives {n_frames} mel frames, and "
+                f"{config.encoder.name} needs {encoder.min_frames}; make the crops longer"
+            )
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
         self.pipeline = ViewPipeline(config, stats).to(device).train()
@@ -109,11 +116,20 @@ class Trainer:
             "tau": self.method.tau(step, self.total_steps),
         }
 
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic of the networks is finite, after the last update too."""
+        values = [tensor for tensor in self.method.state_dict().values() if tensor.is_floating_point()]
+        return bool(torch.stack(torch._foreach_norm(values)).isfinite().all())
+
     def snapshot(self) -> dict[str, Any]:
         """All state, on rank 0 with every process's own part; empty on other ranks. A collective call."""
         cuda = self.processes.device.type == "cuda"
         own = {
-            "pipeline": self.pipeline.state_dict(),
+            # Off the GPU: the main process would unpickle each state onto the GPU it came from.
+            "pipeline": {
+                name: value.cpu() if isinstance(value, Tensor) else value
+                for name, value in self.pipeline.state_dict().items()
+            },
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.processes.device) if cuda else None,
         }
@@ -133,8 +149,13 @@ class Trainer:
         self.step = snapshot["step"]
         self.method.load_state_dict(snapshot["method"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
-        own = snapshot["processes"][self.processes.rank % len(snapshot["processes"])]
+        states = snapshot["processes"]
+        own = states[self.processes.rank % len(states)]
         self.pipeline.load_state_dict(own["pipeline"])
+        if len(states) != self.processes.world_size:
+            # Two processes that go on from one state must not draw the same dropout masks.
+            torch.manual_seed(mix_seeds(self.config.training.seed, self.processes.rank, self.step))
+            return
         torch.set_rng_state(own["random"])
         if own["random_cuda"] is not None and self.processes.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"], self.processes.device)

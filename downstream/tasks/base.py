@@ -54,6 +54,7 @@ class Task:
         unit_seconds: the length the field cuts clips to; None for whole clips.
         multi_label: whether a clip may have any number of labels.
         expected_clips: how many the full set has; None if that is not known.
+        left_out: audio that was seen and could not be listed, in a sentence; empty if there was none.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Task:
     unit_seconds: float | None = None
     multi_label: bool = False
     expected_clips: int | None = None
+    left_out: str = ""
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -106,8 +108,8 @@ class Task:
         return rounds
 
     def warnings(self) -> list[str]:
-        """What a reader of the scores must know: an incomplete copy, a split of our own."""
-        found = []
+        """What a reader of the scores must know: files left out, an incomplete copy, a split of our own."""
+        found = [self.left_out] if self.left_out else []
         if self.expected_clips is not None and len(self.clips) != self.expected_clips:
             found.append(
                 f"{len(self.clips):,} clips of {len(self.classes)} classes are listed, of the "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from byol_a.data.files import find_audio
+from byol_a.data.report import FileReport
 from byol_a.errors import UsageError
 from downstream.tasks.base import SPLIT_WORDS, Clip, Task, natural_order, read_table
 
@@ -19,9 +21,11 @@ def load(root: Path, csv: str | Path | None = None) -> Task:
     Args:
         csv: a table with the columns `file_name` (below `root`, or absolute) and `label`, and if there is
             one, `split` (train, valid, test) or `fold`, and `group` (speaker, recording: kept on one side
-            when parts are drawn). A comma in any label makes the task multi-label.
+            when parts are drawn; a clip without one is a group of its own). A comma in any label makes the
+            task multi-label.
     """
-    clips, given = _from_folders(root) if csv is None else _from_table(root, Path(csv))
+    report = FileReport()
+    clips, given = _from_folders(root, report) if csv is None else _from_table(root, Path(csv))
     multi_label = csv is not None and any(len(clip.labels) != 1 for clip in clips)
     classes = tuple(sorted({label for clip in clips for label in clip.labels}, key=natural_order))
     if len(classes) < 2:
@@ -38,33 +42,59 @@ def load(root: Path, csv: str | Path | None = None) -> Task:
         split=given,
         metrics=MULTI_LABEL_METRICS if multi_label else ("accuracy",),
         multi_label=multi_label,
+        left_out=_sentence(root, report),
     )
 
 
-def _from_folders(root: Path) -> tuple[list[Clip], str]:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    parts = {folder: SPLIT_WORDS.get(folder.name.lower()) for folder in folders}
-    if None not in parts.values() and {"train", "test"} <= set(parts.values()):
-        clips = [clip for folder in folders for clip in _classes_below(folder, str(parts[folder]))]
-        return clips, "given by the folders " + ", ".join(folder.name for folder in folders)
-    return _classes_below(root, part=""), ""
-
-
-def _classes_below(root: Path, part: str) -> list[Clip]:
+def _from_folders(root: Path, report: FileReport) -> tuple[list[Clip], str]:
+    """The clips, and where their division comes from if the folders are named as its parts."""
+    below = [(path, path.relative_to(root).parts) for path in find_audio([root], report)]
+    folders = sorted({parts[0] for _, parts in below if len(parts) > 1})  # those that hold audio
+    words = {folder: SPLIT_WORDS.get(folder.lower()) for folder in folders}
+    divided = {"train", "test"} <= set(words.values())
+    if divided and None in words.values():
+        extra = next(folder for folder in folders if words[folder] is None)
+        raise UsageError(
+            f"{root} is divided into parts, but {root / extra} holds audio too and is none of train, valid and "
+            f"test; move it elsewhere, or list the clips in a table (--csv)"
+        )
+    if not divided and folders and None not in words.values():
+        missing = next(part for part in ("train", "test") if part not in words.values())
+        raise UsageError(
+            f"{root} has {' and '.join(folders)} but no {missing} folder that holds audio; both train and test are "
+            f"needed, or a folder per class"
+        )
     clips = []
-    for path in find_audio([root]):
-        below = path.relative_to(root).parts
-        if len(below) < 2:
-            raise UsageError(f"{path} is in no class's folder; {root}/<class>/ was expected to hold every file")
-        clips.append(Clip(path, (below[0],), part))
-    return clips
+    for path, parts in below:
+        depth = 1 if divided else 0  # where the class's folder is
+        if len(parts) < depth + 2:
+            place = root.joinpath(*parts[:-1])
+            raise UsageError(f"{path} is in no class's folder; {place}/<class>/ was expected to hold every file")
+        clips.append(Clip(path, (parts[depth],), str(words[parts[0]]) if divided else ""))
+    return clips, "given by the folders " + ", ".join(folders) if divided else ""
+
+
+def _sentence(root: Path, report: FileReport) -> str:
+    """What is in the folder and not among the clips, with one example."""
+    if not len(report):
+        return ""
+    path, reason = report.items()[0]
+    return f"in {root}, {report.summary()}; one of them: {path}: {reason}"
 
 
 def _from_table(root: Path, table: Path) -> tuple[list[Clip], str]:
     rows = read_table(table, ("file_name", "label"), "a table of file names and labels")
     divided = next((column for column in ("split", "fold") if column in rows[0]), None)
-    clips = []
+    clips: list[Clip] = []
+    row_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
+        path = root / row["file_name"]
+        first = row_of.setdefault(os.path.normpath(path), number)
+        if first != number:
+            raise UsageError(
+                f"{table}, rows {first} and {number} name the same file {row['file_name']!r}; a file has one row, "
+                f"with all its labels in one cell, separated by commas"
+            )
         part = (row[divided] or "").strip() if divided else ""
         if divided == "split":
             word, part = part, SPLIT_WORDS.get(part.lower(), "")
@@ -73,7 +103,7 @@ def _from_table(root: Path, table: Path) -> tuple[list[Clip], str]:
         elif divided == "fold" and not part:
             raise UsageError(f"{table}, row {number} has no fold; every clip needs one, or none of them")
         labels = tuple(label.strip() for label in row["label"].split(",") if label.strip())
-        clips.append(Clip(root / row["file_name"], labels, part, row.get("group") or None))
+        clips.append(Clip(path, labels, part, (row.get("group") or "").strip() or None))
     if divided == "fold" and len({clip.part for clip in clips}) < 2:
         raise UsageError(f"{table} has one fold only; at least two are needed")
     if not any(len(clip.labels) > 1 for clip in clips):
@@ -89,7 +119,5 @@ def _divide(clips: list[Clip], multi_label: bool) -> tuple[list[Clip], str]:
     labels = None if multi_label else [clip.labels[0] for clip in clips]
     groups = [clip.group for clip in clips]
     folds = make_folds(len(clips), labels, groups, MADE_FOLDS, MADE_SEED)
-    kind = "shuffled" if multi_label else "stratified"
-    kind += " group-wise" if all(groups) else ""
-    named = [replace(clip, part=str(fold + 1)) for clip, fold in zip(clips, folds, strict=True)]
-    return named, f"made here: {max(folds) + 1} {kind} folds, seed {MADE_SEED}"
+    named = [replace(clip, part=str(fold + 1)) for clip, fold in zip(clips, folds.numbers, strict=True)]
+    return named, f"made here: {max(folds.numbers) + 1} {folds.kind} folds, seed {MADE_SEED}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from byol_a.data.crops import Crop, RandomCrops, collate_crops, draw, from_int16, to_int16
-from byol_a.data.io import read_audio
+from byol_a.data.io import AudioFile, open_audio, read_audio
 from byol_a.errors import ByolaError, UsageError
 
 WriteWav = Callable[..., Path]
@@ -100,8 +101,63 @@ def test_a_bad_file_is_replaced_and_named(files: list[Path], tmp_path: Path) -> 
 
 def test_no_usable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
-    with pytest.raises(ByolaError, match="could not be used"):
-        RandomCrops([tmp_path / "empty.wav"], S, 16000, seed=0)[(0, 0)]
+    names = [tmp_path / "empty.wav"] * 30
+    with pytest.raises(ByolaError, match=r"none of the 30 files can be used, the last tried being .*empty.wav \(empty"):
+        RandomCrops(names, S, 16000, seed=0)[(0, 0)]
+
+
+@pytest.fixture
+def one_of_thirty(files: list[Path], tmp_path: Path) -> list[Path]:
+    bad = [tmp_path / f"bad{n}.wav" for n in range(29)]
+    for path in bad:
+        path.write_text("not sound at all " * 100)
+    return [*bad[:11], files[5], *bad[11:]]
+
+
+def test_one_usable_file_is_enough(one_of_thirty: list[Path]) -> None:
+    whole = to_int16(read_audio(one_of_thirty[11]))
+    for index in range(30):
+        crops = RandomCrops(one_of_thirty, S, 16000, seed=0)
+        wave, problems = crops[(0, index)]
+        assert bytes(wave.numpy()) in bytes(whole)
+        paths = [path for path, _ in problems]
+        assert len(set(paths)) == len(paths) < 30 and str(one_of_thirty[11]) not in paths
+        if index != 11:
+            assert paths[0] == str(one_of_thirty[index])
+
+
+def test_bad_files_are_opened_once_and_the_crops_stay_the_same(
+    one_of_thirty: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = [RandomCrops(one_of_thirty, S, 16000, seed=0)[(1, index)] for index in range(30)]
+    opened: Counter[str] = Counter()
+
+    def count_and_open(path: str) -> AudioFile:
+        opened[path] += 1
+        return open_audio(path)
+
+    monkeypatch.setattr("byol_a.data.crops.open_audio", count_and_open)
+    crops = RandomCrops(one_of_thirty, S, 16000, seed=0)
+    for epoch in (0, 1):
+        found = [crops[(epoch, index)] for index in range(30)]
+    for (wave, problems), (expected, problems_expected) in zip(found, fresh, strict=True):
+        assert torch.equal(wave, expected) and problems == problems_expected
+    assert {path: times for path, times in opened.items() if times > 1} == {str(one_of_thirty[11]): 60}
+
+
+def test_a_file_damaged_in_one_place_is_not_given_up(files: list[Path], tmp_path: Path) -> None:
+    import soundfile
+
+    wave = np.full(4 * S, 0.5, np.float32)
+    wave[-10:] = np.nan
+    soundfile.write(tmp_path / "damaged.wav", wave, 16000, subtype="FLOAT")
+    names = [tmp_path / "damaged.wav", files[0]]
+    together = RandomCrops(names, 3 * S, 16000, seed=0)
+    alone = [RandomCrops(names, 3 * S, 16000, seed=0)[(epoch, 0)] for epoch in range(1500)]
+    damaged = [bool(crop.problems) for crop in alone]
+    assert any(damaged) and not all(damaged[damaged.index(True) :])
+    for epoch, crop in enumerate(alone):
+        assert torch.equal(together[(epoch, 0)].wave, crop.wave)
 
 
 def test_collate(files: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,40 @@ def test_symlink_loops_end(tmp_path: Path) -> None:
     (tmp_path / "one" / "up").symlink_to("..", target_is_directory=True)
     (tmp_path / "one" / "to_two").symlink_to("../two", target_is_directory=True)
     (tmp_path / "two" / "to_one").symlink_to("../one", target_is_directory=True)
-    found = names(find_audio([tmp_path]), tmp_path)
-    # A folder linked to from elsewhere is seen there too; none is entered from within itself.
-    assert found == ["one/a.wav", "one/to_two/b.wav", "two/b.wav", "two/to_one/a.wav"]
+    assert names(find_audio([tmp_path]), tmp_path) == ["one/a.wav", "two/b.wav"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_folder_is_walked_once_however_many_links_lead_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    top, outside = tmp_path / "top", tmp_path / "outside"
+    touch(top / "3" / "a.wav", outside / "deep" / "b.wav")
+    for name in map(str, range(7)):
+        (top / name).mkdir(exist_ok=True)
+        (top / name / "out").symlink_to(outside, target_is_directory=True)
+        for other in set("0123456") - {name}:
+            (top / name / other).symlink_to(top / other, target_is_directory=True)
+    listing = os.scandir
+    if backwards:  # file systems list in any order
+        monkeypatch.setattr(
+            os, "scandir", lambda folder: nullcontext(sorted(listing(folder), key=lambda e: e.name, reverse=True))
+        )
+    # Under its own name what has one below the top, under the first link's what has none.
+    assert names(find_audio([top]), top) == ["0/out/deep/b.wav", "3/a.wav"]
+    assert find_audio([top, outside]) == [outside / "deep" / "b.wav", top / "3" / "a.wav"]
+
+
+def test_inputs_that_name_the_same_files_give_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a" / "x.wav", tmp_path / "a" / "deep" / "y.wav")
+    (tmp_path / "a" / "same.wav").symlink_to("x.wav")
+    monkeypatch.chdir(tmp_path)
+    whole = [Path("a/deep/y.wav"), Path("a/same.wav"), Path("a/x.wav")]
+    assert find_audio(["a", tmp_path / "a", "a/deep", "a/../a"]) == whole
+    assert find_audio([".", "a/x.wav", "a"]) == whole
+    x = tmp_path / "a" / "x.wav"
+    assert find_audio(["a/x.wav", x]) == [Path("a/x.wav")]
+    assert find_audio(["a", x]) == [x, *whole[:2]]
 
 
 def test_links_to_files_are_followed_and_broken_ones_reported(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -23,6 +26,8 @@ from byol_a.data.io import (
     stream_audio,
     to_mono,
 )
+from byol_a.data.mp3 import FirstFrame, count_frames
+from byol_a.data.quiet import quiet_stderr
 from byol_a.errors import AudioError, UsageError
 
 # name, format, subtype, rate, largest error of the decoded wave that the coding explains
@@ -222,6 +227,48 @@ def test_real_files(real_data: Path) -> None:
             np.testing.assert_allclose(read_segment(path, middle, 4000), whole[middle : middle + 4000], atol=1e-5)
 
 
+# --- standard error, which libmpg123 writes to ---
+
+
+def test_standard_error_is_itself_after_mp3s_were_read_in_threads(
+    sounds: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = os.fstat(2)
+
+    def read(n: int) -> None:
+        read_segment(sounds / "low.mp3", 400 * n, 100)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(150)))
+    assert os.path.samestat(os.fstat(2), before)
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+def test_threads_that_overlap_turn_standard_error_back_once(capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(quiet_stderr)
+    second.enter_context(quiet_stderr)
+    first.close()
+    os.write(2, b"dropped")
+    second.close()
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_worker_forked_meanwhile_has_its_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet_stderr:
+        child = os.fork()
+        if not child:
+            with quiet_stderr:
+                os.write(2, b"dropped")
+            os.write(2, b"heard")
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert capfd.readouterr().err == "heard"
+
+
 # --- mp3 without, or with, a count of its frames ---
 
 
@@ -254,6 +301,30 @@ def test_an_mp3_without_a_frame_count_is_read_to_its_end(
     )
     np.testing.assert_allclose(read_segment(bare, rate, 4000, rate), whole[rate : rate + 4000], atol=1e-5)
     assert capfd.readouterr().err == ""  # the decoder's chatter on seeking
+
+
+def test_the_frames_of_an_mp3_are_counted_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def count(file: BinaryIO, first: FirstFrame) -> tuple[int, int]:
+        counted.append(1)
+        return count_frames(file, first)
+
+    monkeypatch.setattr("byol_a.data.containers.count_frames", count)
+    path = tmp_path / "bare.mp3"
+    soundfile.write(path, make_sound(16000), 16000, format="MP3", subtype="MPEG_LAYER_III")
+    data = without_tag(path.read_bytes())
+    path.write_bytes(data)
+    whole = read_audio(path)
+    for start in (0, 900, 5000):
+        np.testing.assert_allclose(read_segment(path, start, 300), whole[start : start + 300], atol=1e-5)
+    assert len(counted) == 1
+    os.utime(path, ns=(0, 0))
+    assert len(read_audio(path)) == len(whole) and len(counted) == 2
+    path.write_bytes(data[: len(data) // 2])
+    assert len(read_audio(path)) < 0.6 * len(whole) and len(counted) == 3
 
 
 def test_an_mp3_segment_is_exact_wherever_it_starts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

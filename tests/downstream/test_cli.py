@@ -80,9 +80,10 @@ def test_a_model_beside_its_controls(sounds: Path, model: Path, tmp_path: Path, 
     assert rows[-1]["score"] == 1.0  # a low tone and a high one: log-mels tell them apart
 
     names = {path.name for path in out.iterdir()}
-    assert "folder-class-logmel-logistic-confusion.png" in names and "folder-class-logmel-knn10-classes.csv" in names
+    logmel = f"folder-class-logmel-{rows[-1]['model_fingerprint'][:8]}"
+    assert f"{logmel}-logistic-confusion.png" in names and f"{logmel}-knn10-classes.csv" in names
     assert sum(name.endswith("unusable-files.csv") for name in names) == 4
-    assert (out / "folder-class-logmel-unusable-files.csv").read_text().count("bad.wav") == 2
+    assert (out / f"{logmel}-unusable-files.csv").read_text().count("bad.wav") == 2
 
     kept = sorted(path.name for path in cache_folder.rglob("*.npz"))
     assert len(kept) == 4
@@ -142,6 +143,10 @@ def test_three_real_tasks_with_random_weights(real_data: Path, tmp_path: Path) -
     ("arguments", "words"),
     [
         (("logmel", "--random-control"), "no weights"),
+        (("logmel", "--logmel-control"), "leave out --logmel-control"),
+        (("logmel", "--random-seeds", "1"), "add --random-control"),
+        (("no/such/model", "--random-seeds", "3"), "add --random-control"),
+        (("random:AudioNTT2020", "--random-control"), "random weights already"),
         (("no/such/model",), "no model folder"),
         (("random:AudioNTT2023",), "AudioNTT2022"),
         (("logmel", "--label", "mood"), "folder has no option --label"),

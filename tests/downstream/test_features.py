@@ -22,8 +22,8 @@ class FileSizes:
 
     name = "sizes"
 
-    def __init__(self, fingerprint: str = "f", value: float = 1.0) -> None:
-        self._fingerprint, self.value, self.calls = fingerprint, value, 0
+    def __init__(self, fingerprint: str = "f", value: float = 1.0, reason: str = "empty: no samples") -> None:
+        self._fingerprint, self.value, self.reason, self.calls = fingerprint, value, reason, 0
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -33,7 +33,7 @@ class FileSizes:
         sizes = [path.stat().st_size for path in paths]
         for path, size in zip(paths, sizes, strict=True):
             if not size:
-                problems.add(path, "empty: no samples")
+                problems.add(path, self.reason)
         return np.asarray([[size, self.value] if size else [np.nan] * 2 for size in sizes], dtype=np.float32)
 
 
@@ -136,3 +136,50 @@ def test_log_mel_statistics_of_files(tmp_path: Path, write_wav: Callable[..., Pa
     assert stats.std == pytest.approx(logmel.std(dtype=np.float64), rel=1e-5)
     with pytest.raises(ByolaError, match="none of the 1 files"):
         statistics_of(frontend, [bad])
+
+
+@pytest.mark.parametrize("reason", ["unreadable: Permission denied", "unsupported: cannot be decoded here"])
+def test_what_may_be_readable_tomorrow_is_not_cached(paths: list[Path], tmp_path: Path, reason: str) -> None:
+    cache, data = EmbeddingCache(tmp_path / "cache"), files_fingerprint(paths)
+    today, tomorrow = FileSizes(reason=reason), FileSizes()
+    _, problems = embed_clips(today, paths, data, cache)
+    assert problems.items() == [(str(paths[0]), reason)]
+    embed_clips(tomorrow, paths, data, cache)
+    assert tomorrow.calls == 1
+
+
+def test_long_files_are_streamed_with_the_same_result(
+    tmp_path: Path, write_wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from byol_a.data.audio_file import AudioFile
+
+    long = write_wav(tmp_path / "long.wav", seconds=95.3, sample_rate=8000)
+    frontend = LogMel()
+    logmel = frontend(torch.from_numpy(read_audio(long, 16000))).double().numpy()
+
+    def whole(self: AudioFile, sample_rate: int | None) -> np.ndarray:
+        raise AssertionError("the long file was read whole")
+
+    monkeypatch.setattr(AudioFile, "whole", whole)
+    (row,) = LogMelStatistics(frontend).extract([long], FileReport())
+    np.testing.assert_allclose(row, np.concatenate([logmel.mean(1), logmel.max(1), logmel.std(1)]), atol=1e-4)
+    stats = statistics_of(frontend, [long])
+    assert stats.mean == pytest.approx(logmel.mean(), rel=1e-5)
+    assert stats.std == pytest.approx(logmel.std(), rel=1e-5)
+
+
+def test_a_long_file_that_breaks_off_leaves_no_trace(tmp_path: Path, write_wav: Callable[..., Path]) -> None:
+    import soundfile
+
+    good = write_wav(tmp_path / "good.wav", seconds=0.7)
+    broken = tmp_path / "broken.flac"
+    rng = np.random.default_rng(0)
+    soundfile.write(broken, 0.9 * rng.uniform(-1, 1, 8000 * 90), 8000)
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) * 8 // 10])  # more than a block of it can be decoded
+    frontend, problems = LogMel(), FileReport()
+    rows = LogMelStatistics(frontend).extract([broken, good], problems)
+    assert np.isnan(rows[0]).all() and np.isfinite(rows[1]).all() and broken in problems
+    assert statistics_of(frontend, [broken, good]) == statistics_of(frontend, [good])

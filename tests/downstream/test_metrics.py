@@ -120,3 +120,10 @@ def test_bootstrap_is_the_same_every_time() -> None:
     assert score_folds(accuracy, [[scores]], [targets], CLASSES) == score_folds(
         accuracy, [[scores]], [targets], CLASSES
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_score_that_nothing_can_tell_is_nan_without_warnings() -> None:
+    targets = np.ones((4, 2), dtype=bool)  # no negatives
+    found = score_folds(d_prime, [[np.eye(4, 2)], [np.eye(4, 2)]], [targets], ["a", "b"], resamples=20)
+    assert np.isnan([found.value, found.low, found.high, *found.fold_scores]).all()

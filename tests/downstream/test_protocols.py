@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from downstream import protocols
-from downstream.protocols import DefaultProtocol, evaluate_embeddings, one_hot
-from downstream.tasks import Clip, Task
+from downstream.protocols import DefaultProtocol, StandardisedRows, evaluate_embeddings, one_hot
+from downstream.tasks import Clip, Round, Task
 
 FAST = DefaultProtocol(C_grid=(1e-3, 1e-1, 10.0), seeds=(0, 1), resamples=50)
 
@@ -134,3 +135,54 @@ def test_several_labels_a_clip() -> None:
         assert result.metrics["macro_map"].value > 0.97
         assert result.metrics["lwlrap"].value > 0.97
         assert result.metrics["d_prime"].value > 2
+
+
+def test_seeds_share_what_a_round_is_standardised_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    fits, fit = [], StandardScaler.fit
+    monkeypatch.setattr(StandardScaler, "fit", lambda self, X: fits.append(X.shape) or fit(self, X))
+    task = folds_task()
+    embeddings = noisy(task, 1.0)
+    before = embeddings.copy()
+    evaluate_embeddings(task, embeddings, FAST, progress=False)
+    assert fits == [(60, 12)] * 3  # once a round, on its training clips
+    np.testing.assert_array_equal(embeddings, before)
+
+
+def test_standardised_rows_equal_sklearns() -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    embeddings = np.random.default_rng(0).normal(3, 5, size=(20, 4)).astype(np.float32)
+    part = Round("test", list(range(10)), [10, 11], list(range(12, 20)))
+    expected = StandardScaler().fit(embeddings[:12]).transform(embeddings)
+    rows = StandardisedRows(embeddings, part)
+    np.testing.assert_array_equal(rows[part.test], expected[12:])
+    assert rows[part.test].dtype == np.float32
+
+
+@pytest.mark.parametrize(("n_jobs", "threads"), [(1, 8), (3, 2), (8, 1), (20, 1)])
+def test_cores_are_shared_between_jobs_and_blas(monkeypatch: pytest.MonkeyPatch, n_jobs: int, threads: int) -> None:
+    import threadpoolctl
+
+    limits = []
+
+    def limited(limit: int) -> threadpoolctl.threadpool_limits:
+        limits.append(limit)
+        return threadpoolctl.ThreadpoolController().limit(limits=1)
+
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", limited)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    found = protocols._in_threads(lambda number: 2 * number, [(i,) for i in range(n_jobs)], "doubling", False)
+    assert found == [2 * i for i in range(n_jobs)]
+    assert limits == [threads]
+
+
+@pytest.mark.parametrize(("lasting", "lines"), [(3600.0, 0), (0.0, 3)])
+def test_a_pipe_hears_of_work_that_lasts_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lasting: float, lines: int
+) -> None:
+    monkeypatch.setattr(protocols, "LASTING_SECONDS", lasting)
+    task = folds_task()
+    evaluate_embeddings(task, noisy(task, 1.0), FAST)
+    assert len(capsys.readouterr().err.splitlines()) == lines

@@ -108,3 +108,38 @@ def test_file_stems_are_plain() -> None:
         report.file_stem("esc50", "runs/my model", "random:AudioNTT2022") == "esc50-runs-my-model-random-AudioNTT2022"
     )
     assert report.file_stem("../..") == "model"
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "猫"])
+def test_long_file_stems_are_cut_and_stay_apart(letter: str) -> None:
+    stems = [report.file_stem("task", 300 * letter + end) for end in ("x", "y", "\udcff")]
+    assert len(set(stems)) == 3
+    assert all(stem.startswith(f"task-{letter}") and len(stem.encode()) < 120 for stem in stems)
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
+    row = {"value": float("nan"), "fold_scores": (0.5, float("inf")), "counts": {"clips": 3}}
+    report.append_scores(tmp_path / "scores.jsonl", [row])
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    line = json.loads((tmp_path / "scores.jsonl").read_text(), parse_constant=refuse)
+    assert line == {"value": None, "fold_scores": [0.5, None], "counts": {"clips": 3}}
+
+
+def test_names_are_not_taken_for_formulas(tmp_path: Path) -> None:
+    report.write_confusion(tmp_path / "c.png", np.eye(2), ["$a^$", "b"], "$a^$ and $b_$")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("n_classes", "length"), [(1000, 20), (200, 60), (21, 400)])
+def test_a_confusion_picture_is_never_huge(tmp_path: Path, n_classes: int, length: int) -> None:
+    import struct
+
+    names = [f"{i:0{length}}" for i in range(n_classes)]
+    figure = report.confusion_figure(np.eye(n_classes), names, "title")
+    assert len(figure.axes[0].get_yticklabels()) == (n_classes if n_classes <= 200 else 0)
+    report.write_confusion(tmp_path / "c.png", np.eye(n_classes), names, "title")
+    size = struct.unpack(">II", (tmp_path / "c.png").read_bytes()[16:24])
+    assert max(size) <= 4100 and min(size) > 500

@@ -46,6 +46,28 @@ def test_one_group_for_all_counts_as_none() -> None:
 
 
 def test_folds_without_enough_clips() -> None:
-    assert sorted(set(make_folds(6, ["a"] * 3 + ["b"] * 3, [None] * 6, 5, 0))) == [0, 1, 2]
+    assert sorted(set(make_folds(6, ["a"] * 3 + ["b"] * 3, [None] * 6, 5, 0).numbers)) == [0, 1, 2]
     with pytest.raises(ByolaError, match="too few"):
         make_folds(2, ["a", "b"], [None] * 2, 5, 0)
+
+
+@pytest.mark.parametrize("labels", [None, ["a", "b"] * 30])
+def test_a_clip_without_a_group_is_one_of_its_own(labels: list[str] | None) -> None:
+    groups = [None if i % 20 == 0 else f"g{i // 5}" for i in range(60)]
+    folds = make_folds(60, labels, groups, 5, 0)
+    assert folds.kind.endswith(" group-wise")
+    of_group: dict[str | None, set[int]] = {}
+    for group, fold in zip(groups, folds.numbers, strict=True):
+        of_group.setdefault(group, set()).add(fold)
+    del of_group[None]
+    assert all(len(found) == 1 for found in of_group.values())
+    train, valid = hold_out(labels, groups, 0.2, 0)
+    assert not {groups[i] for i in train} & {groups[i] for i in valid} - {None}
+
+
+def test_the_kind_of_folds_is_what_was_done() -> None:
+    labels = ["a", "b"] * 10
+    assert make_folds(20, labels, [None] * 20, 5, 0).kind == "stratified"
+    assert make_folds(20, labels, ["same"] * 20, 5, 0).kind == "stratified"
+    assert make_folds(20, None, [None] * 20, 5, 0).kind == "shuffled"
+    assert make_folds(20, None, [f"g{i // 2}" for i in range(20)], 5, 0).kind == "shuffled group-wise"

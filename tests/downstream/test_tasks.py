@@ -198,3 +198,75 @@ def test_the_real_sets_are_read(real_data: Path) -> None:
     assert (len(fsdd.clips), len(fsdd.classes), len(fsdd.folds)) == (3000, 10, 6) and not fsdd.warnings()
     assert (len(nsynth.clips), len(nsynth.classes), nsynth.folds) == (660, 11, ())
     assert all(clip.path.is_file() for task in (esc, fsdd, nsynth) for clip in task.clips)
+
+
+def labelled_folders(root: Path, *folders: str) -> Path:
+    for folder in folders:
+        for index in range(5):
+            touch(root / folder / f"{index}.wav")
+    return root
+
+
+def test_folders_without_audio_do_not_hide_the_parts(tmp_path: Path) -> None:
+    labelled_folders(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog")
+    touch(tmp_path / "docs" / "readme.txt")
+    (tmp_path / "empty").mkdir()
+    task = load_task("folder", tmp_path)
+    assert task.classes == ("cat", "dog")
+    assert task.split == "given by the folders test, train"
+
+
+def test_a_further_folder_of_audio_beside_the_parts_is_refused(tmp_path: Path) -> None:
+    labelled_folders(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog", "extra/cat")
+    with pytest.raises(UsageError, match="extra"):
+        load_task("folder", tmp_path)
+
+
+def test_parts_of_which_one_is_missing_are_no_classes(tmp_path: Path) -> None:
+    labelled_folders(tmp_path, "train/cat", "train/dog", "valid/cat")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(UsageError, match="train and valid but no test folder"):
+        load_task("folder", tmp_path)
+
+
+def test_a_file_beside_the_classes_of_a_part_is_refused(tmp_path: Path) -> None:
+    labelled_folders(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog", "train")
+    with pytest.raises(UsageError, match="train/<class>/"):
+        load_task("folder", tmp_path)
+
+
+def test_a_file_in_two_rows_is_refused(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["a.wav", "cat"], ["b.wav", "dog"], ["sub/../a.wav", "dog"]]
+    table = write_rows(tmp_path / "t.csv", ["file_name", "label"], rows)
+    with pytest.raises(UsageError, match=r"rows 2 and 4 .* labels in one cell"):
+        load_task("folder", tmp_path, csv=table)
+
+
+def test_one_empty_group_does_not_turn_groups_off(tmp_path: Path) -> None:
+    rows: list[list[object]] = [[f"{i}.wav", "ab"[i % 2], f"g{i // 4}" if i else " "] for i in range(40)]
+    task = load_task("folder", tmp_path, csv=write_rows(tmp_path / "t.csv", ["file_name", "label", "group"], rows))
+    for group in {clip.group for clip in task.clips} - {None}:
+        assert len({clip.part for clip in task.clips if clip.group == group}) == 1
+    assert task.clips[0].group is None and "group-wise" in task.split
+
+
+def test_audio_that_is_left_out_is_said(tmp_path: Path) -> None:
+    labelled_folders(tmp_path, "cat", "dog")
+    touch(tmp_path / "cat" / "phone.m4a")
+    (tmp_path / "dog" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    task = load_task("folder", tmp_path)
+    assert len(task.clips) == 10
+    (said,) = [warning for warning in task.warnings() if "could not be used" in warning]
+    assert "2 files could not be used: 1 unreadable, 1 unsupported" in said and "phone.m4a" in said
+
+
+@pytest.mark.parametrize(("marks", "name", "whole"), [("True", "esc10", 400), ("False", "esc50", 2000)])
+def test_a_table_of_esc10_only_is_esc10(tmp_path: Path, marks: str, name: str, whole: int) -> None:
+    header = ["filename", "fold", "category", "esc10", "src_file"]
+    rows: list[list[object]] = [[f"{i}.ogg", i % 5 + 1, "dog" if i % 2 else "rain", "True", i] for i in range(400)]
+    rows[-1][3] = marks
+    write_rows(tmp_path / "meta" / "esc50.csv", header, rows)
+    (tmp_path / "audio").mkdir()
+    task = load_task("esc50", tmp_path)
+    assert (task.name, task.expected_clips) == (name, whole)
+    assert bool(task.warnings()) == (name == "esc50")

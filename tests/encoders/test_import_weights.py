@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections import OrderedDict
 from pathlib import Path
 
@@ -118,6 +119,28 @@ def test_what_is_wrong_is_named(golden, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UsageError, match="cannot be read as weights alone"):
         read_weights(path)
+
+
+@pytest.mark.parametrize("error", [IndexError, struct.error, AttributeError, TypeError])
+def test_whatever_damage_leads_to_is_one_sentence(tmp_path, monkeypatch, error):
+    def load(*args, **kwargs):
+        raise error("damage\nand more of it")
+
+    monkeypatch.setattr(torch, "load", load)
+    (tmp_path / "x.pth").write_bytes(b"anything")
+    with pytest.raises(UsageError, match=r"cannot be read as weights alone \(damage\)"):
+        read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_of_the_old_format(tmp_path):
+    """Bytes overwritten one after the other, where a plain pickle is read without a checksum."""
+    torch.save({"features.0.weight": torch.ones(2)}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "x.pth").read_bytes()
+    for place in range(0, len(whole), 3):
+        (tmp_path / "x.pth").write_bytes(whole[:place] + b"R" + whole[place + 1 :])
+        with pytest.raises(UsageError):
+            read_weights(tmp_path / "x.pth")
 
 
 def test_code_in_a_file_is_never_run(tmp_path):

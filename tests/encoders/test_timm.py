@@ -60,3 +60,29 @@ def test_errors_name_what_is_wrong():
         create_encoder("timm:resnet10t", flux_capacitor=1)
     with pytest.raises(UsageError, match="one length, unpadded"):
         create_encoder("timm:resnet10t").frames(torch.zeros(2, 1, 64, 96), torch.tensor([96, 50]))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "checkpoint_path",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_strict",
+        "cache_dir",
+        "scriptable",
+        "exportable",
+        "no_jit",
+        "features_only",
+        "in_chans",
+        "num_classes",
+        "model_name",
+    ],
+)
+def test_options_that_load_or_run_something_are_refused(option, monkeypatch):
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: pytest.fail("reached timm"))
+    with pytest.raises(UsageError, match=f"does not take the option {option}"):
+        create_encoder("timm:resnet10t", **{option: "/tmp/x.pth"})

@@ -1,4 +1,4 @@
-"""BYOL: the loss by hand, the target's rules, the schedule, and the directions of the paper's ablations."""
+"""BYOL: the loss by hand, the target's rules, the schedules, and that it learns."""
 
 from __future__ import annotations
 

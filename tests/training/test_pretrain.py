@@ -44,8 +44,9 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
 
 def test_a_run_leaves_model_metrics_picture_and_checkpoints(recipe: Path, data: Path, tmp_path: Path) -> None:
     (data / "broken.wav").write_bytes(b"RIFF")
+    (data / "old.m4a").write_bytes(b"a format that cannot be read")
     run = tmp_path / "run"
-    done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 6, "training.keep_every=4")
+    done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 6, "training.keep_every=2")
     assert done.returncode == 0, done.stderr
     assert "model:" in done.stdout
     folder = RunFolder(run)
@@ -53,14 +54,20 @@ def test_a_run_leaves_model_metrics_picture_and_checkpoints(recipe: Path, data: 
     row = json.loads(folder.metrics.read_text().splitlines()[-1])
     assert {"loss", "collapse", "effective_rank", "lr", "tau", "clips", "clips_per_s"} <= set(row)
     assert folder.plot.read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["last.pt", "step-4.pt"]
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == [
+        "last.pt",
+        "step-2.pt",
+        "step-4.pt",
+        "step-6.pt",
+    ]
     assert sorted(path.name for path in folder.model.iterdir()) == [
         "README.md",
         "config.json",
         "model.safetensors",
     ]
     assert "broken.wav" in folder.bad_files.read_text()
-    assert "1 of 7" in done.stdout
+    assert "2 files could not be used" in done.stdout
+    assert "old.m4a" in folder.bad_files.read_text()
 
     again = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 6)
     assert again.returncode == 2
@@ -152,18 +159,22 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert max(losses(run)) == last + 2
 
 
+@pytest.mark.parametrize(
+    ("checkpoint_every", "words"), [(100, "the loss became nan"), (1, "the weights became infinite")]
+)
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
-    recipe: Path, data: Path, tmp_path: Path
+    checkpoint_every: int, words: str, recipe: Path, data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     assert byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 4).returncode == 0
     good = (run / "checkpoints" / "last.pt").read_bytes()
-    broken = byol_a("pretrain", "--resume", "--out", run, "--steps", 40, "optimizer.lr=1e38")
+    every = f"training.checkpoint_every={checkpoint_every}"
+    broken = byol_a("pretrain", "--resume", "--out", run, "--steps", 40, "optimizer.lr=1e38", every)
     assert broken.returncode == 1
-    assert "the loss became nan" in broken.stderr.splitlines()[-1]
+    assert words in broken.stderr.splitlines()[-1]
     assert "last good checkpoint" in broken.stderr
     assert (run / "checkpoints" / "last.pt").read_bytes() == good
-    mended = byol_a("pretrain", "--resume", "--out", run, "--steps", 6)
+    mended = byol_a("pretrain", "--resume", "--out", run, "--steps", 6, "optimizer.lr=1e-3")
     assert mended.returncode == 0, mended.stderr
 
 
@@ -200,38 +211,49 @@ def test_a_full_disk_keeps_the_last_checkpoint(recipe: Path, data: Path, small_d
     assert sorted(losses(run)) == list(range(1, 9))
 
 
-def test_two_processes_train_together_and_resume(recipe: Path, data: Path, tmp_path: Path) -> None:
-    launcher = (
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "29517",
-        "-m",
-        "byol_a",
-    )
-    run = tmp_path / "run"
-    arguments = (
-        "pretrain",
-        "--recipe",
-        recipe,
-        "--data",
-        data,
-        "--out",
-        run,
-        "--steps",
-        6,
-        "--device",
-        "cpu",
-    )
-    done = byol_a(*arguments, launcher=launcher)
+def test_two_processes_train_together_and_resume_bit_for_bit(recipe: Path, data: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "byol_a")
+    arguments = ("pretrain", "--recipe", recipe, "--data", data, "--device", "cpu")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    done = byol_a(*arguments, "--out", whole, "--steps", 9, launcher=launcher)
     assert done.returncode == 0, done.stderr
-    assert sorted(losses(run)) == list(range(1, 7))
     assert done.stdout.count("model:") == 1
-    done = byol_a("pretrain", "--resume", "--out", run, "--steps", 8, "--device", "cpu", launcher=launcher)
+    done = byol_a(*arguments, "--out", stopped, "--steps", 6, launcher=launcher)
     assert done.returncode == 0, done.stderr
-    assert sorted(losses(run)) == list(range(1, 9))
+    done = byol_a("pretrain", "--resume", "--out", stopped, "--steps", 9, "--device", "cpu", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(stopped)) == list(range(1, 10))
+    assert losses(stopped) == losses(whole)
+
+
+def test_settings_given_to_a_resumed_run_stay(recipe: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 2).returncode == 0
+    changed = byol_a("pretrain", "--resume", "--out", run, "--steps", 3, "optimizer.lr=5e-4", "training.precision=auto")
+    assert changed.returncode == 0, changed.stderr
+    again = byol_a("pretrain", "--resume", "--out", run)
+    assert again.returncode == 0
+    assert "complete at 3 steps" in again.stdout
+    config = RunFolder(run).config()
+    assert (config.training.steps, config.optimizer.lr) == (3, 5e-4)
+    assert config.training.precision in ("float32", "bf16")
+
+
+def test_a_folder_with_an_equals_sign_is_data(recipe: Path, data: Path, tmp_path: Path) -> None:
+    named = data.rename(tmp_path / "lang=en")
+    done = byol_a(
+        "pretrain", "--recipe", recipe, "--out", tmp_path / "run", "--steps", 2, "--data", named, named / "0.wav"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(RunFolder(tmp_path / "run").files()) == 6
+
+
+def test_tensorboard_and_running_statistics(recipe: Path, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = ("training.tensorboard=true", "normalization.kind=running", "optimizer.clip_norm=1")
+    done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 3, *changes)
+    assert done.returncode == 0, done.stderr
+    assert list((run / "tensorboard").glob("events.out.*"))
 
 
 def test_nothing_usable_is_one_sentence(recipe: Path, tmp_path: Path) -> None:
@@ -241,7 +263,7 @@ def test_nothing_usable_is_one_sentence(recipe: Path, tmp_path: Path) -> None:
     failed = byol_a("pretrain", "--recipe", recipe, "--data", tmp_path / "data", "--out", tmp_path / "run")
     assert failed.returncode == 1
     assert len(failed.stderr.strip().splitlines()) == 1
-    assert "byol-a: error: 20 files drawn in a row could not be used" in failed.stderr
+    assert "byol-a: error: none of the 3 files can be used" in failed.stderr
     assert not (tmp_path / "run").exists()
 
 

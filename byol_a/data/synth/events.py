@@ -13,6 +13,8 @@ from byol_a.data.synth.hashing import child_keys, stream, uniforms, wrap32
 from byol_a.data.synth.parameters import Columns, Traits, from_db, octaves
 
 _FIXED_POINT = 2.0**32
+_DECAYS = 4.0  # time constants until nothing is heard any more
+_LATEST_ONSET = 0.55  # fraction of the crop
 FALLEN = -30.0  # exponent below which nothing is left; further down, denormal numbers would slow everything
 
 
@@ -32,6 +34,13 @@ class EventTable:
     increment: Tensor
     count: Tensor
 
+    def last_heard(self, seconds: Tensor, end: Tensor, sample_rate: int) -> Tensor:
+        """Middle, in samples, of the last event (L,) that begins before `end` (L,) and lasts `seconds` (L, 1)."""
+        begins = torch.where((self.gain > 0) & (self.start < end[:, None]), self.start, -torch.inf)
+        number = torch.arange(begins.shape[1])
+        begins = torch.where(number < self.count[:, None], begins, -torch.inf)
+        return begins.amax(1) + 0.5 * sample_rate * seconds[:, 0]
+
     def rows(self, rows: Tensor, device: torch.device) -> EventTable:
         """The events of some layers, on a device, without the columns that none of them needs."""
         count = self.count[rows]
@@ -49,7 +58,8 @@ def fixed_point(cycles_per_sample: Tensor) -> Tensor:
 def plan_events(values: Columns, keys: Tensor, samples: int, sample_rate: int) -> EventTable:
     """Lay out the events of L layers from their parameters (L,) float64, on the CPU."""
     period = values["period"].mul(sample_rate).round().clamp(min=1)
-    onset = values["onset"].mul(samples).round()
+    length = event_seconds(values) * sample_rate
+    onset = _first_heard(values["onset"] * samples, period, length, samples).round()
     count = ((samples - onset) / period).floor().clamp(min=0).long()[:, 0] + 2
     number = torch.arange(int(count.max())) - 1  # -1: before the first
 
@@ -65,6 +75,23 @@ def plan_events(values: Columns, keys: Tensor, samples: int, sample_rate: int) -
     start = (onset + number * period + shift).round()
     increment = fixed_point(values["frequency"] * octaves(semitones / 12) / sample_rate)
     return EventTable(onset.float(), period.float(), start.float(), gain.float(), increment, count)
+
+
+def event_seconds(values: Columns) -> Tensor:
+    """How long an event is heard, (L, 1): to the end of its release, or until it has decayed where nothing sustains."""
+    length = values["gate"] + values["release"]
+    return torch.where(values["sustain"] > 0, length, length.minimum(_DECAYS * values["decay"]))
+
+
+def _first_heard(onset: Tensor, period: Tensor, length: Tensor, samples: int) -> Tensor:
+    """Onsets (L, 1) such that half of the first event, the only one that is sure to come, lies in the crop.
+
+    A layer that was sounding before starts with its first event that reaches into the crop; where there is none,
+    its only event begins later instead.
+    """
+    latest = -0.5 * length
+    next_one = onset + ((latest - onset) / period).ceil().clamp(min=0) * period
+    return torch.where(next_one <= _LATEST_ONSET * samples, next_one, onset.maximum(latest))
 
 
 class Clock:

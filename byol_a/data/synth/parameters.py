@@ -279,7 +279,11 @@ def draw_layers(keys: Tensor, clips: Mapping[str, Tensor]) -> Layers:
 
 def settle(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Make drawn layer parameters agree with each other: an event ends before the next one starts."""
-    free = values["period"] * (1 - values["period_jitter"])
+    # Slow pulses get events that are long enough for at least one, whatever their attack does to the first.
+    steady = 1 - values["period_jitter"]
+    values["period"] = values["period"].maximum(2 / (values["frequency"] * steady))
+    values["gate"] = values["gate"].maximum(1.5 / values["frequency"])
+    free = values["period"] * steady
     values["gate"] = values["gate"].minimum(0.75 * free)
     values["release"] = values["release"].minimum(0.25 * free)
     values["attack"] = values["attack"].minimum(0.5 * values["gate"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from byol_a.data.synth.effects import Spectrum, irfft, overload, row_power, silence_edges
-from byol_a.data.synth.events import Clock, plan_events
+from byol_a.data.synth.events import Clock, EventTable, event_seconds, plan_events
 from byol_a.data.synth.generators import GENERATORS
 from byol_a.data.synth.hashing import child_keys, root_keys, stream
 from byol_a.data.synth.parameters import (
@@ -43,7 +43,14 @@ class Renderer:
             layers: the layers of all clips, on the CPU.
             keys: (B,) randomness of the clips, on the CPU.
         """
-        mixed = self._mix(layers, len(keys))
+        planned = Columns.of(layers.values, torch.float64)
+        events = plan_events(planned, layers.keys, self.samples, self.sample_rate)
+        mixed = self._mix(layers, events, len(keys))
+        # A silent head ends before the last event does: something is always heard.
+        end = (1 - clips["silent_tail"][layers.clip]) * self.samples
+        heard = events.last_heard(event_seconds(planned), end, self.sample_rate) / self.samples
+        latest = torch.zeros(len(keys), dtype=torch.float64).scatter_reduce_(0, layers.clip, heard, "amax")
+        clips = clips | {"silent_head": clips["silent_head"].minimum(latest)}
         columns = Columns.of(clips, torch.float32, self.device)
 
         def where(name: str) -> Tensor:
@@ -55,20 +62,20 @@ class Renderer:
             mixed[rooms] = mixed[rooms] * self.spectrum.room(columns.rows(rooms), room_keys)
         mixed.mul_(self.spectrum.pass_rumble)
         wave = irfft(mixed, self.spectrum.length)[:, : self.samples].contiguous()
-        wave.mul_(1 / wave.abs().amax(1, keepdim=True).clamp(min=1e-9))
+        wave = _to_peak(wave)
         if len(driven := where("drive").to(self.device)):
             wave[driven] = overload(wave[driven], columns.rows(driven)["drive"])
         edges = torch.cat([where("silent_head"), where("silent_tail")]).unique().to(self.device)
         if len(edges):
             some = columns.rows(edges)
-            wave[edges] = silence_edges(wave[edges], some["silent_head"], some["silent_tail"], self.sample_rate)
+            edged = silence_edges(wave[edges], some["silent_head"], some["silent_tail"], self.sample_rate)
+            wave[edges] = _to_peak(edged)
         return wave.mul_(from_db(columns["level_db"])).clamp_(-1, 1)
 
-    def _mix(self, layers: Layers, clips: int) -> Tensor:
+    def _mix(self, layers: Layers, events: EventTable, clips: int) -> Tensor:
         """Spectra (B, F) of clips: the sum of their layers, each at its level whatever its filter took away."""
         mixed = torch.zeros(clips, len(self.spectrum.frequency), dtype=torch.complex64, device=self.device)
         parts = torch.view_as_real(mixed).flatten(1)  # adding rows of complex numbers is much slower
-        events = plan_events(Columns.of(layers.values, torch.float64), layers.keys, self.samples, self.sample_rate)
         values = Columns.of(layers.values, torch.float32, self.device)
         keys, owner = layers.keys.to(self.device), layers.clip.to(self.device)
         for rows, kind, traits in self._groups(layers):
@@ -100,6 +107,11 @@ class Renderer:
                 for rows in members.split(size):
                     if len(rows):
                         yield rows, name, Traits(*traits[rows].any(0).tolist())
+
+
+def _to_peak(wave: Tensor) -> Tensor:
+    """Waves (B, S), which are overwritten, brought to a peak of 1."""
+    return wave.mul_(1 / wave.abs().amax(1, keepdim=True).clamp(min=1e-9))
 
 
 class SynthSource:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from byol_a.data.synth import classes, source
 from byol_a.data.synth.classes import CLASSES, render_class, write_labelled_set
+from byol_a.data.synth.effects import row_power
+from byol_a.data.synth.hashing import child_keys, root_keys, stream
 from byol_a.errors import UsageError
 
 
@@ -22,6 +25,24 @@ def test_a_class_renders_in_range_and_repeatably(name: str) -> None:
     again = render_class(name, seed=1, indices=torch.tensor([3]), seconds=0.5)
     torch.testing.assert_close(again[0], waves[3], rtol=0, atol=1e-6)
     assert not torch.equal(waves, render_class(name, seed=2, indices=torch.arange(5), seconds=0.5))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_labelled_sound_is_never_background_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before layers are brought to their level, the loudest one is sound and not the rounding of silence."""
+    powers: list[torch.Tensor] = []
+
+    def noted(layer: torch.Tensor) -> torch.Tensor:
+        powers.append(row_power(layer).sqrt()[:, 0])
+        return row_power(layer)
+
+    monkeypatch.setattr(source, "row_power", noted)
+    keys = root_keys(3, torch.arange(300))
+    layers = classes._class_layers(name, child_keys(keys, stream(f"sound of {name}")))
+    renderer = source.Renderer(24000, 16000)
+    wave = renderer.render(classes._RECORDING_TABLE.draw(keys, torch.zeros_like(keys)), layers, keys)
+    assert torch.cat(powers).min() > 10
+    torch.testing.assert_close(wave.abs().amax(1), torch.ones(300))
 
 
 def test_classes_are_a_dozen_and_differ() -> None:
