@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 import torch
 
 import byol_a
-from byol_a.data.files import find_audio
 from byol_a.data.report import FileReport
 from byol_a.device import resolve_precision
 from byol_a.errors import ByolaError, require
@@ -24,6 +21,7 @@ from byol_a.training.checkpoint import load_checkpoint, save_checkpoint
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes, join_processes
 from byol_a.training.export import export
+from byol_a.training.file_list import data_fingerprint, find_files, is_synth
 from byol_a.training.interrupt import Interrupted, StopSignals
 from byol_a.training.log import RunLog, read_metrics
 from byol_a.training.plot import plot_training
@@ -62,7 +60,7 @@ def pretrain(
         if processes.is_main:
             folder.refuse_existing()
         config = _fitted(config, processes)
-        files, unusable = ([], []) if is_synth(data) else _find_files(data, processes)
+        files, unusable = ([], []) if is_synth(data) else find_files(data, processes)
         source = _open_source(config, files, processes)
         source.report.extend(unusable)
         trainer = _new_trainer(config, source, processes)
@@ -108,25 +106,11 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
         processes.close()
 
 
-def is_synth(data: Sequence[str | Path]) -> bool:
-    """Whether the data are the single word "synth"."""
-    return [str(entry) for entry in data] == [SYNTH]
-
-
 def total_steps(config: PretrainConfig, clips_per_epoch: int) -> int:
     """Optimiser steps of a run: `training.steps`, or as many as the epochs need, the last batch full."""
     if config.training.steps is not None:
         return config.training.steps
     return -(-config.training.epochs * clips_per_epoch // config.training.batch_size)
-
-
-def data_fingerprint(files: Iterable[Path]) -> str:
-    """32 hexadecimal digits of the files' names and sizes, in order: whether two runs saw the same list."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in files:
-        size = path.stat().st_size if path.exists() else -1
-        digest.update(f"{os.fsencode(path)!r} {size}\n".encode())
-    return digest.hexdigest()
 
 
 def _fitted(config: PretrainConfig, processes: Processes) -> PretrainConfig:
@@ -136,23 +120,6 @@ def _fitted(config: PretrainConfig, processes: Processes) -> PretrainConfig:
         require("torch.utils.tensorboard", "training.tensorboard", install="tensorboard")
     precision = resolve_precision(config.training.precision, processes.device)
     return replace(config, training=replace(config.training, precision=precision))
-
-
-def _find_files(data: Sequence[str | Path], processes: Processes) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The audio files, and those that can be told to be unusable: found by the main process, the same for all."""
-    found: tuple[list[Path], list[tuple[str, str]]] | ByolaError | None = None
-    if processes.is_main:
-        report = FileReport()
-        try:
-            paths = dict.fromkeys(path.absolute() for path in find_audio(data, report))
-            found = list(paths), report.items()
-        except ByolaError as error:
-            found = error
-    found = processes.broadcast(found)
-    if isinstance(found, ByolaError):
-        raise found
-    assert found is not None
-    return found
 
 
 def _open_source(config: PretrainConfig, files: list[Path], processes: Processes) -> Source:
