@@ -17,7 +17,7 @@ WRITTEN = ("sounds", "run", "store", "scores")
     "--out", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True, help="Where to write."
 )
 @click.option("--steps", type=click.IntRange(2), help="Optimiser steps.  [default: the demo recipe's]")
-@click.option("--per-class", type=click.IntRange(10), default=100, show_default=True, help="Sounds of each class.")
+@click.option("--per-class", type=click.IntRange(10), default=200, show_default=True, help="Sounds of each class.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Replace --out if it exists.")
 def demo(out: Path, steps: int | None, per_class: int, device: str, overwrite: bool) -> None:
@@ -74,7 +74,7 @@ def _render(folder: Path, per_class: int) -> None:
     from byol_a.data.synth.classes import CLASSES, write_labelled_set
 
     began = time.monotonic()
-    paths = write_labelled_set(folder, per_class, seed=2)
+    paths = write_labelled_set(folder, per_class, seed=7)
     click.echo(f"{len(paths)} sounds of {len(CLASSES)} classes in {time.monotonic() - began:.0f} s")
 
 
