@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -254,6 +255,17 @@ def test_tensorboard_and_running_statistics(recipe: Path, data: Path, tmp_path: 
     done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 3, *changes)
     assert done.returncode == 0, done.stderr
     assert list((run / "tensorboard").glob("events.out.*"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_run_is_resumed_like_any_other(recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ("pretrain", "--recipe", recipe, "--data", "synth", "--out", run, "--steps", 2)
+    done = byol_a(*arguments, "training.compile=true")
+    assert done.returncode == 0, done.stderr
+    done = byol_a("pretrain", "--resume", "--out", run, "--steps", 3, "training.compile=false")
+    assert done.returncode == 0, done.stderr
+    assert sorted(losses(run)) == [1, 2, 3]
 
 
 def test_nothing_usable_is_one_sentence(recipe: Path, tmp_path: Path) -> None:
