@@ -62,7 +62,7 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can lead the unpickler into any of them
-        reason = str(error).strip().split("\n")[0]
+        reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         raise UsageError(
             f"{path} cannot be read as weights alone ({reason[:200]}); it must be a file written by "
             f"torch.save that holds tensors, dictionaries and plain values only"

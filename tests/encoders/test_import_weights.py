@@ -128,7 +128,7 @@ def test_whatever_damage_leads_to_is_one_sentence(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(torch, "load", load)
     (tmp_path / "x.pth").write_bytes(b"anything")
-    with pytest.raises(UsageError, match=r"cannot be read as weights alone \(damage\)"):
+    with pytest.raises(UsageError, match=rf"cannot be read as weights alone \({error.__name__}: damage\)"):
         read_weights(tmp_path / "x.pth")
 
 
