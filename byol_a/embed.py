@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,7 +93,11 @@ def embed(
         stamps = {path: Stamp.of(path) for path in files}
         todo = [path for path in files if row_name(path) not in store.done]
         changed = sum(store.done.get(row_name(path), stamp) != stamp for path, stamp in stamps.items())
-        _keep_earlier_problems(Path(out) / BAD_FILES, set(map(str, files)), report)
+        # Bad files of earlier runs stay in the account unless they are tried again now.
+        tried = set(map(str, files))
+        report.extend(
+            (path, reason) for path, reason in FileReport.read(Path(out) / BAD_FILES).items() if path not in tried
+        )
 
         job = _Job(model, level, windows, batch_size, precision)
         seconds = 0.0
@@ -256,13 +259,3 @@ def _n_samples(audio: Loaded) -> int:
 def _raise(error: AudioError) -> Iterator[Piece]:
     raise error
     yield  # pragma: no cover - makes this a generator
-
-
-def _keep_earlier_problems(path: Path, files: set[str], report: FileReport) -> None:
-    """Bad files of earlier runs stay in the account unless they are tried again now."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["path"] not in files:
-                report.add(row["path"], row["reason"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import signal
 import subprocess
@@ -212,6 +213,21 @@ def test_no_usable_file(model, tmp_path):
         read_store(tmp_path)
 
 
+def dying_at(stop_at):
+    """`dying(function)` is that function; of all calls to all of them together, number `stop_at` is a kill."""
+    count = itertools.count(1)
+
+    def dying(real):
+        def call(*args, **kwargs):
+            if next(count) == stop_at:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        return call
+
+    return dying
+
+
 def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
     """Whatever step of the joining is the last one done, the next run ends with the same store."""
     whole = run(model, audio, tmp_path / "whole")
@@ -220,18 +236,7 @@ def test_killed_while_joining_the_parts(model, audio, tmp_path, monkeypatch):
         out = tmp_path / f"store{stop_at}"
         run(model, audio / "0.wav", out)
         monkeypatch.setattr(store_writer, "PART_SECONDS", 0.0)
-        count = 0
-
-        def dying(real, stop_at=stop_at):
-            def call(*args, **kwargs):
-                nonlocal count
-                count += 1
-                if count == stop_at:
-                    raise KeyboardInterrupt
-                return real(*args, **kwargs)
-
-            return call
-
+        dying = dying_at(stop_at)
         with monkeypatch.context() as patch:
             for name in ("atomic_file", "write_json"):
                 patch.setattr(store_writer, name, dying(getattr(store_writer, name)))
@@ -430,18 +435,7 @@ def test_killed_while_making_or_replacing_a_store(model, audio, tmp_path, monkey
     for out, options in ((tmp_path / "new", {}), (tmp_path / "old", {"overwrite": True})):
         if options:
             run(model, audio / "0.wav", out)
-        count = 0
-
-        def dying(real):
-            def call(*args, **kwargs):
-                nonlocal count
-                count += 1
-                if count == stop_at:
-                    raise KeyboardInterrupt
-                return real(*args, **kwargs)
-
-            return call
-
+        dying = dying_at(stop_at)
         with monkeypatch.context() as patch:
             patch.setattr(store_writer, "write_json", dying(store_writer.write_json))
             patch.setattr(Path, "mkdir", dying(Path.mkdir))

@@ -6,6 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from byol_a.files import atomic_file
 
@@ -51,6 +52,15 @@ class FileReport:
         of_total = "" if total is None else f" of {total}"
         files = "file" if (total or len(self)) == 1 else "files"
         return f"{len(self)}{of_total} {files} could not be used: " + ", ".join(f"{n} {kind}" for kind, n in counts)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileReport:
+        """The report that `write` wrote to `path`; an empty one where there is none."""
+        report = cls()
+        if Path(path).exists():
+            with Path(path).open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                report.extend((row["path"], row["reason"]) for row in csv.DictReader(stream))
+        return report
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a CSV table with the columns `path` and `reason`, atomically, sorted by path."""

@@ -40,6 +40,9 @@ def data_fingerprint(files: Iterable[Path]) -> str:
     """32 hexadecimal digits of the files' names and sizes, in order: whether two runs saw the same list."""
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
-        size = path.stat().st_size if path.exists() else -1
+        try:
+            size = path.stat().st_size
+        except OSError:  # it went away, or cannot be looked at: its place in the list still counts
+            size = -1
         digest.update(f"{os.fsencode(path)!r} {size}\n".encode())
     return digest.hexdigest()

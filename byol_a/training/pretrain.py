@@ -92,7 +92,7 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
     try:
         config = _fitted(config, processes)
         source = _open_source(config, folder.files(), processes)
-        source.report.extend(folder.problems())
+        source.report.extend(FileReport.read(folder.bad_files).items())
         if processes.is_main:
             # The next --resume must go on with the settings of this one.
             folder.write_config(config)

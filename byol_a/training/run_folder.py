@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -80,13 +79,6 @@ class RunFolder:
         """The run's audio files in order; empty for synthesised sounds."""
         with self.files_list.open(encoding="ascii") as stream:
             return [Path(json.loads(line)) for line in stream]
-
-    def problems(self) -> list[tuple[str, str]]:
-        """The (path, reason) pairs of bad_files.csv, as far as it was written."""
-        if not self.bad_files.exists():
-            return []
-        with self.bad_files.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
 
     def remove_partial_checkpoints(self) -> None:
         """Delete what a process left that was killed while it wrote a checkpoint."""

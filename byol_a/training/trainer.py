@@ -39,15 +39,15 @@ class Trainer:
         self.step = 0
         torch.manual_seed(training.seed)
         encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder.options)
-        n_frames = 1 + config.crop_samples // config.frontend.hop_length
+        memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        self.pipeline = ViewPipeline(config, stats).to(device).train()
+        n_frames = self.pipeline.frontend.frames_of(config.crop_samples)
         if n_frames < encoder.min_frames:
             raise UsageError(
                 f"data.crop_seconds {config.data.crop_seconds} gives {n_frames} mel frames, and "
                 f"{config.encoder.name} needs {encoder.min_frames}; make the crops longer"
             )
-        memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
-        self.pipeline = ViewPipeline(config, stats).to(device).train()
         self.optimizer = build_optimizer(config.optimizer, self.method)
         self._forward: Any = torch.compile(self.method) if training.compile else self.method
         if processes.world_size > 1:

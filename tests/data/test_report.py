@@ -53,3 +53,11 @@ def test_a_report_travels_between_processes() -> None:
     report = FileReport()
     report.add("a.wav", "empty")
     assert pickle.loads(pickle.dumps(report)).items() == report.items()
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    report = FileReport()
+    report.extend([("a, b.wav", "empty"), ("line\nend.wav", "not audio: x"), ("\udcff.wav", 'says "no"')])
+    report.write(tmp_path / "bad.csv")
+    assert FileReport.read(tmp_path / "bad.csv").items() == report.items()
+    assert len(FileReport.read(tmp_path / "absent.csv")) == 0
