@@ -298,7 +298,8 @@ def test_command(model, audio, tmp_path):
     arguments = [str(tmp_path / "model"), str(audio), "--out", str(out), "--device", "cpu"]
     result = CliRunner().invoke(command, [*arguments, "--export", "csv"])
     assert result.exit_code == 0, result.output
-    assert "5 embeddings of 5 files, D = 1040" in result.output and "1 files could not" in result.output
+    assert "5 embeddings of 5 files, D = 1040" in result.output
+    assert "1 file could not be used: 1 not audio; see" in result.output
     found = read_store(out)
     with (out / "embeddings.csv").open() as stream:
         rows = list(csv.reader(stream))

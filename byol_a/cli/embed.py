@@ -60,9 +60,11 @@ def embed(
     continue after an interruption, or with more inputs to add to the store. --export npz writes the arrays
     files, file_index (files[file_index] names the rows), start_s, end_s and embeddings.
     """
+    from byol_a.data.report import FileReport
     from byol_a.device import pick_device
     from byol_a.embed import embed as embed_files
     from byol_a.model import BYOLA
+    from byol_a.store import BAD_FILES
 
     store = embed_files(
         BYOLA.from_pretrained(model).to(pick_device(device)),
@@ -86,4 +88,5 @@ def embed(
             err=True,
         )
     if counts["bad_files"]:
-        click.echo(f"{counts['bad_files']} files could not be used; see {out / 'bad_files.csv'}", err=True)
+        bad_files = out / BAD_FILES
+        click.echo(f"{FileReport.read(bad_files).summary()}; see {bad_files}", err=True)
