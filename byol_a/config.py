@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from byol_a.errors import UsageError
 
 Config = TypeVar("Config")
+_MOST_VALUES = 10_000
 
 
 def build(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
@@ -51,14 +52,12 @@ def _adapter(cls: Any) -> Any:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if values is not None and not isinstance(values, dict):
         raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(values).__name__}")
     return values or {}
@@ -66,16 +65,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`values` with each `dotted.key=value` set; the value is read as YAML (`null`, `3`, `[0.6, 1.5]`)."""
-    import yaml
-
     result = _deep_copy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise UsageError(f"{override!r} is not an override; write it as KEY=VALUE, for example optimizer.lr=1e-3")
         try:
-            value = yaml.safe_load(text) if text else ""
-        except yaml.YAMLError as error:
+            value = _parse_yaml(text) if text else ""
+        except ValueError as error:
             raise UsageError(f"the value of {override!r} is not valid YAML") from error
         *parents, last = key.split(".")
         node = result
@@ -85,6 +82,30 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
             node = node[parent]
         node[last] = value
     return result
+
+
+def _parse_yaml(text: str) -> Any:
+    """The value that YAML describes: plain numbers, texts, lists and mappings, and no more than fit on some pages.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    # References to parts that refer to other parts, and so on, say more in ten lines than fits into any memory.
+    left, seen = [value], 1
+    while left:
+        item = left.pop()
+        parts = item.values() if isinstance(item, dict) else item if isinstance(item, (list, set, tuple)) else ()
+        seen += len(parts)
+        if seen > _MOST_VALUES:
+            raise ValueError(f"it stands for more than {_MOST_VALUES} values")
+        left += parts
+    return value
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from byol_a.errors import UsageError
+from byol_a.errors import ByolaError, UsageError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors that say that there is no room left."""
 
 
 def _beside(path: Path) -> Path:
@@ -71,7 +76,30 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> No
     raise UsageError(f"{path} exists already; choose another place or pass --overwrite to replace it")
 
 
+@contextmanager
+def words_for_a_full_disk(sentence: Callable[[], str]) -> Iterator[None]:
+    """Make a `ByolaError` of a disk that gets full; `sentence` is asked then, and says what is kept and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise ByolaError(sentence()) from error
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        # Of a name that is not UTF-8 what cannot be encoded becomes `\udce9`, which in JSON means just that.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """32 hexadecimal digits of BLAKE2b over the bytes of a file, which may be larger than memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    buffer = memoryview(bytearray(1 << 20))
+    with Path(path).open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()

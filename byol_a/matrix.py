@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from byol_a.errors import ByolaError
 
 MatrixFormat: TypeAlias = Literal["npy", "safetensors"]
+FORMATS: tuple[str, ...] = get_args(MatrixFormat)
 
 COPY_BYTES = 16 << 20
+_LONGEST_HEADER = 1 << 16  # bytes; ours has about 128
 
 
 def matrix_name(matrix_format: MatrixFormat) -> str:
@@ -42,16 +45,40 @@ def open_matrix(path: Path) -> np.ndarray:
         ByolaError: if the file is damaged.
     """
     try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False) if _has_rows(path) else np.load(path)
         with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            shape = tuple(json.loads(stream.read(size))["embeddings"]["shape"])
-        if math.prod(shape) == 0:
-            return np.zeros(shape, np.float32)
-        return np.memmap(path, dtype="<f4", mode="r", offset=8 + size, shape=shape)
-    except (ValueError, OSError, KeyError) as error:
-        raise ByolaError(f"{path} is damaged: {error}; make the store anew with --overwrite") from error
+            shape, dtype = _npy_header(stream) if path.suffix == ".npy" else _safetensors_header(stream)
+            begin, size = stream.tell(), os.fstat(stream.fileno()).st_size
+        if dtype != "<f4" or len(shape) != 2 or min(shape) < 0:
+            raise ValueError(f"{dtype} of shape {shape} is not a matrix of float32")
+        if begin + 4 * math.prod(shape) > size:
+            raise ValueError(f"{size} bytes are less than a matrix of {shape[0]} x {shape[1]} needs")
+    except OSError as error:
+        raise ByolaError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # headers are Python or JSON: damage to one takes many forms
+        reason = " ".join(str(error).split())[:200]
+        raise ByolaError(f"{path} is damaged: {reason}; make the store anew with --overwrite") from error
+    if math.prod(shape) == 0:  # an empty file region cannot be mapped
+        return np.zeros(shape, np.float32)
+    return np.memmap(path, dtype="<f4", mode="r", offset=begin, shape=shape)
+
+
+def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], str]:
+    np.lib.format.read_magic(stream)
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    if by_columns:
+        raise ValueError("it is stored by columns")
+    return shape, dtype.str
+
+
+def _safetensors_header(stream: BinaryIO) -> tuple[tuple[int, ...], str]:
+    size = int.from_bytes(stream.read(8), "little")
+    if size > _LONGEST_HEADER:
+        raise ValueError(f"a header of {size} bytes")
+    entry = json.loads(stream.read(size))["embeddings"]
+    shape = tuple(entry["shape"])
+    if not all(type(length) is int for length in shape):
+        raise ValueError(f"the shape {shape}")
+    return shape, "<f4" if entry["dtype"] == "F32" else str(entry["dtype"])
 
 
 def copy_rows(matrix: np.ndarray, stream: IO[bytes]) -> None:
@@ -59,10 +86,3 @@ def copy_rows(matrix: np.ndarray, stream: IO[bytes]) -> None:
     step = max(1, COPY_BYTES // max(1, 4 * matrix.shape[1]))
     for start in range(0, len(matrix), step):
         stream.write(np.ascontiguousarray(matrix[start : start + step]).data)
-
-
-def _has_rows(path: Path) -> bool:
-    with path.open("rb") as stream:
-        np.lib.format.read_magic(stream)
-        shape, _, _ = np.lib.format.read_array_header_1_0(stream)
-    return math.prod(shape) > 0  # an empty file region cannot be mapped

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
-from byol_a.encoders import create_encoder
+from byol_a.encoders import ENCODERS, create_encoder
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_folder
 from byol_a.frontend import FrontendConfig, LogMel
@@ -235,10 +235,12 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             raise UsageError(f"{folder} is not a model folder, so --overwrite does not replace it")
         with atomic_folder(folder, overwrite) as partial:
             text = json.dumps(self.config, indent=2, ensure_ascii=False)
-            (partial / CONFIG).write_text(text + "\n", encoding="utf-8")
+            # As in `write_json`: provenance may name files that are not UTF-8.
+            (partial / CONFIG).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
             state = {name: tensor.contiguous() for name, tensor in self.encoder.state_dict().items()}
             save_file(state, partial / WEIGHTS, metadata={"format": "pt"})
-            (partial / CARD).write_text(model_card(self.config, self.embedding_dim), encoding="utf-8")
+            card = model_card(self.config, self.embedding_dim)
+            (partial / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
         if push_to_hub:
             return self.push_to_hub(repo_id or folder.name, **hub_options)
         return None
@@ -297,19 +299,22 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
 
 def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
     """The model in a folder; see `BYOLA.from_pretrained`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} is not a model folder: it has no {name}")
-    config = _read_config(folder / CONFIG)
+    config, weights = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
     try:
+        encoder, frontend = config["encoder"], FrontendConfig.from_identity(config["frontend"])
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave no trace
+            if encoder["name"] in ENCODERS:
+                # Without memory at first: a config.json may ask for a network that fits into none.
+                with torch.device("meta"):
+                    shell = create_encoder(encoder["name"], n_mels=frontend.n_mels, **encoder["options"])
+                _put_weights(shell, weights, folder, assign=True)
             model = model_class(
-                config["encoder"]["name"],
-                config["encoder"]["options"],
-                FrontendConfig.from_identity(config["frontend"]),
+                encoder["name"],
+                encoder["options"],
+                frontend,
                 NormStats(**{key: float(config["normalization"][key]) for key in ("mean", "std")}),
                 licence=config["licence"],
                 provenance=config["provenance"],
@@ -317,22 +322,36 @@ def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
     except ByolaError:
         raise
     except Exception as error:  # what a damaged value leads to depends on where it is used first
-        reason = " ".join(str(error).split())
-        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {reason[:300]}") from error
-    try:
-        model.encoder.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ByolaError(
-            f"{folder / WEIGHTS} is damaged or does not belong to this config.json: {reason[:300]}"
-        ) from error
+        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {_one_line(error)}") from error
+    _put_weights(model.encoder, weights, folder)
     return model
+
+
+def _put_weights(encoder: nn.Module, weights: dict[str, Tensor], folder: Path, assign: bool = False) -> None:
+    try:
+        encoder.load_state_dict(weights, assign=assign)
+    except RuntimeError as error:
+        raise ByolaError(f"{folder / WEIGHTS} does not belong to this {CONFIG}: {_one_line(error)}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())  # read here: safetensors takes no name that is not UTF-8
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ByolaError(f"{path} is damaged: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ByolaError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UsageError(f'{path} does not describe a byol-a model (no "format": "{FORMAT}" in it)')
@@ -341,4 +360,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} has format version {config.get('format_version')}, and this byol-a reads version "
             f"{FORMAT_VERSION}; install a byol-a that is as new as the model"
         )
+    for key, kind in (("licence", str), ("provenance", dict)):
+        if not isinstance(config.get(key), kind | None):
+            raise ByolaError(f"{path} is damaged: its {key} is {str(config[key])[:50]!r}")
     return config

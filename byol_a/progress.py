@@ -18,6 +18,18 @@ def format_duration(seconds: float) -> str:
     return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
 
 
+def format_bytes(count: float) -> str:
+    """Bytes as `512 bytes`, `3.4 kB`, `120 MB` or `1.25 TB`, in powers of 1000."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    units = ["kB", "MB", "GB", "TB"]
+    count /= 1000
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        del units[0]
+    return f"{count:.3g} {units[0]}" if count < 999.5 else f"{count:.0f} {units[0]}"
+
+
 class Progress:
     """Counts units of work and says how fast they pass and when the last will.
 

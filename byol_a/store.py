@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +25,7 @@ import pyarrow.parquet as pq
 
 from byol_a.errors import ByolaError, UsageError, require
 from byol_a.files import atomic_file
-from byol_a.matrix import matrix_name, open_matrix
+from byol_a.matrix import FORMATS, matrix_name, open_matrix
 
 FORMAT, FORMAT_VERSION = "byol-a-store", 1
 ROWS, FILES, PROVENANCE, BAD_FILES = "rows.parquet", "files.parquet", "provenance.json", "bad_files.csv"
@@ -65,8 +67,11 @@ def read_store(path: str | os.PathLike[str]) -> EmbeddingStore:
     matrix_path = folder / matrix_name(provenance["settings"]["format"])
     if not (folder / ROWS).is_file() or not matrix_path.is_file():
         raise UsageError(f"the store {folder} is not finished; run the same byol-a embed again to go on")
-    # Few distinct names, many rows: as a dictionary the column stays small.
-    rows = pq.read_table(folder / ROWS, read_dictionary=["file"]).unify_dictionaries().combine_chunks()
+    with damage_named(folder / ROWS):
+        # Few distinct names, many rows: as a dictionary the column stays small.
+        rows = read_table(folder / ROWS, read_dictionary=["file"]).unify_dictionaries().combine_chunks()
+        if rows.schema.names != SCHEMA.names or any(column.null_count for column in rows.cast(SCHEMA).columns):
+            raise ValueError(f"its columns are not {', '.join(SCHEMA.names)}, or have gaps")
     embeddings = open_matrix(matrix_path)
     if len(embeddings) != rows.num_rows:
         raise ByolaError(
@@ -79,15 +84,39 @@ def read_store(path: str | os.PathLike[str]) -> EmbeddingStore:
 def read_provenance(folder: Path) -> dict[str, Any]:
     """provenance.json of a store; `UsageError` where there is none."""
     try:
-        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        if not (folder / PROVENANCE).is_file():  # none, or a pipe, which would be waited for
+            raise ValueError("it is no file")
+        provenance: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         version = provenance["format_version"] if provenance["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if version == FORMAT_VERSION and provenance["settings"]["format"] not in FORMATS:
+            raise ValueError("it names a file that is no matrix")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{folder} is not an embedding store: it has no valid {PROVENANCE}") from error
     if version != FORMAT_VERSION:
         raise UsageError(
             f"the store {folder} has format version {version}, and this byol-a reads version {FORMAT_VERSION}"
         )
     return provenance
+
+
+def read_table(path: Path, **options: Any) -> pa.Table:
+    """A Parquet file, every value of it checked; raises whatever Arrow does if it is damaged."""
+    with path.open("rb") as file:  # opened here: Arrow takes no name that is not UTF-8
+        table = pq.read_table(file, **options)
+    table.validate(full=True)
+    return table
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Reading a damaged table or account of a store leads to many errors: here all become one `ByolaError`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # no damage: no permission, no room
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ByolaError(f"{path} is damaged ({reason}); make the store anew with --overwrite") from error
 
 
 def export_store(store: EmbeddingStore, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file, refuse_existing, write_json
+from byol_a.lock import WriterLock
 from byol_a.matrix import COPY_BYTES, copy_rows, matrix_header, matrix_name, open_matrix
 from byol_a.store import (
     BAD_FILES,
@@ -28,14 +30,17 @@ from byol_a.store import (
     ROWS,
     SCHEMA,
     EmbeddingStore,
+    damage_named,
     read_provenance,
     read_store,
+    read_table,
 )
 
 PARTS, LOCK = "parts", ".lock"
 EXPORTS = ("embeddings.csv", "embeddings.npz")
 MATRICES = ("embeddings.npy", "embeddings.safetensors")
 FILES_SCHEMA = pa.schema([("file", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 PART_SECONDS, PART_BYTES = 20.0, 256 << 20  # a part is closed after this much work
 
 Piece: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray]"
@@ -74,6 +79,7 @@ class StoreWriter:
     Raises:
         UsageError: if there is something else at `path`, a store with other settings, or one that another
             process is writing.
+        ByolaError: if it is damaged, or cannot be written to; also on leaving.
     """
 
     def __init__(
@@ -88,21 +94,26 @@ class StoreWriter:
         self._dim = embedding_dim
         self._matrix = self.folder / matrix_name(settings["format"])
         self._parts = self.folder / PARTS
-        self._lock: IO[bytes] | None = None
-        try:
-            self._open_or_create(overwrite)
-            self._base_rows = pq.read_metadata(self.folder / ROWS).num_rows if (self.folder / ROWS).exists() else 0
-            self.done = self._recover()
-        except BaseException:
-            self._unlock()
-            raise
+        refusal = f"another process is writing to the store {path}; wait until it has ended, or choose another --out"
+        self._lock = WriterLock(self.folder / LOCK, refusal)
+        self.done: dict[str, Stamp] = {}
         # One growing array for all rows of the part: small objects kept alive between the large arrays that come
         # and go would split the heap, which then grows with the length of a file.
         self._spans = array("d")  # start_s, end_s, start_s, end_s ...
         self._files: list[tuple[str, int]] = []  # file, number of its rows
         self._stamps: list[Stamp] = []  # one for each of these files
-        self._raw: IO[bytes] | None = None
+        self._raw: Any = None  # a file without a buffer
         self._began = 0.0
+        try:
+            self._open_or_create(overwrite)
+            with damage_named(self.folder):
+                self._base_rows = self._joined_rows()
+                self.done = self._recover()
+        except BaseException as error:
+            self._lock.__exit__(None, None, None)
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -110,20 +121,31 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failure = error
         try:
             self.commit()  # an interrupt loses nothing that was embedded
+        except OSError as full:
+            failure = full
         finally:
-            self._unlock()
+            self._lock.__exit__(None, None, None)
+        if isinstance(failure, OSError):
+            raise self._unwritable(failure) from failure
+
+    @property
+    def n_saved(self) -> int:
+        """How many files are in the store for good: all but those of the part that is being written."""
+        return len(self.done) - len(self._files)
 
     def add(self, file: str, stamp: Stamp, pieces: Iterable[Piece]) -> None:
         """Append the rows of a file, a piece at a time; all of them or, on any error, none."""
         if self._raw is None:
-            self._raw = (self._parts / "open").open("wb")
+            # Unbuffered: on a full disk, what could not be written must not come up again.
+            self._raw = (self._parts / "open").open("wb", buffering=0)
             self._began = time.monotonic()
         position, n_before = self._raw.tell(), len(self._spans)
         try:
             for start_s, end_s, embeddings in pieces:
-                self._raw.write(np.ascontiguousarray(embeddings, dtype="<f4").data)
+                _write(self._raw, np.ascontiguousarray(embeddings, dtype="<f4"))
                 self._spans.frombytes(np.stack([start_s, end_s], axis=1).tobytes())
         except BaseException:
             self._raw.seek(position)
@@ -140,17 +162,34 @@ class StoreWriter:
         """Make what was added so far a part on disk."""
         if self._raw is None:
             return
-        with self._raw:
-            self._raw.flush()
-            os.fsync(self._raw.fileno())
-        self._raw = None
-        if self._files:
-            number = 1 + max((int(table.stem) for table in self._parts.glob("*.parquet")), default=-1)
-            (self._parts / "open").replace(self._parts / f"{number:06d}.f32")
-            # The table comes last: where it is, the part is whole.
-            with atomic_file(self._parts / f"{number:06d}.parquet") as partial:
-                pq.write_table(self._table(), partial)
-            self._spans, self._files, self._stamps = array("d"), [], []
+        raw, self._raw = self._raw, None
+        with raw:
+            os.fsync(raw.fileno())
+        if not self._files:
+            return
+        number = 1 + max((int(table.stem) for table in self._parts.glob("*.parquet")), default=-1)
+        numbers = (self._parts / "open").replace(self._parts / f"{number:06d}.f32")
+        full: OSError | None = None
+        while self._files:
+            try:
+                # The table comes last: where it is, the part is whole.
+                _write_table(self._table(), numbers.with_suffix(".parquet"))
+                break
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                full = error
+                self._give_up_last_file(numbers)
+        self._spans, self._files, self._stamps = array("d"), [], []
+        if full is not None:
+            raise full
+
+    def _give_up_last_file(self, numbers: Path) -> None:
+        """Make room for the table of the others in a part."""
+        name, n_rows = self._files.pop()
+        self._stamps.pop()
+        del self.done[name], self._spans[len(self._spans) - 2 * n_rows :]
+        os.truncate(numbers, 2 * len(self._spans) * self._dim)  # a row has two times, and 4 bytes for each of D
 
     def _table(self) -> pa.Table:
         names, n_rows = zip(*self._files, strict=True)
@@ -169,12 +208,11 @@ class StoreWriter:
         """
         self.commit()
         tables = sorted(self._parts.glob("*.parquet"))
-        n_rows = self._base_rows + sum(pq.read_metadata(table).num_rows for table in tables)
+        n_rows = self._base_rows + sum(map(_count_rows, tables))
         if tables or not (self.folder / ROWS).exists():
             for name in EXPORTS:
                 (self.folder / name).unlink(missing_ok=True)
-            with atomic_file(self.folder / FILES) as partial:
-                pq.write_table(_stamp_table(self.done), partial)
+            _write_table(_stamp_table(self.done), self.folder / FILES)
             with atomic_file(self._matrix) as partial, partial.open("wb") as matrix:
                 matrix.write(matrix_header(self.settings["format"], n_rows, self._dim))
                 if self._base_rows:
@@ -182,10 +220,8 @@ class StoreWriter:
                 for table in tables:
                     with table.with_suffix(".f32").open("rb") as part:
                         shutil.copyfileobj(part, matrix, COPY_BYTES)
-            with atomic_file(self.folder / ROWS) as partial, pq.ParquetWriter(partial, SCHEMA) as writer:
-                for source in [self.folder / ROWS] * bool(self._base_rows) + tables:
-                    for batch in pq.ParquetFile(source).iter_batches():
-                        writer.write_batch(batch.replace_schema_metadata(None))
+            with damage_named(self.folder / ROWS):
+                _join_tables([self.folder / ROWS] * bool(self._base_rows) + tables, self.folder / ROWS)
         counts = {"files": len(self.done), "rows": n_rows, "bad_files": bad_files, "changed_files": changed_files}
         self._write_provenance(counts)
         shutil.rmtree(self._parts)
@@ -196,8 +232,7 @@ class StoreWriter:
             if overwrite:
                 raise UsageError(f"{self.folder} is not an embedding store, so --overwrite does not replace it")
             refuse_existing(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self._lock.__enter__()
         if (self.folder / PROVENANCE).is_file():
             made_with = read_provenance(self.folder)["settings"]
             if overwrite:
@@ -209,27 +244,26 @@ class StoreWriter:
             self._write_provenance(None)  # first of all: it tells the next run whose folder this is
         self._parts.mkdir(exist_ok=True)
 
-    def _take_lock(self) -> None:
-        """Keep other processes from writing to the store; the lock goes with the process, however that ends."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        self._lock = (self.folder / LOCK).open("ab")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process is writing to the store {self.folder}; wait until it has ended, or choose "
-                f"another --out"
-            ) from error
-        except OSError:
-            return  # a file system without locks
+    def _unwritable(self, error: OSError) -> ByolaError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        stays = f"; {self.n_saved} files are in it, and stay" if self.n_saved else ""
+        return ByolaError(
+            f"the store {self.folder} cannot be written to ({reason}){stays}; make room or make it "
+            f"writable, and run the same byol-a embed again"
+        )
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+    def _joined_rows(self) -> int:
+        """How many rows were joined by earlier runs."""
+        if not (self.folder / ROWS).exists():
+            return 0
+        n_rows = _count_rows(self.folder / ROWS)
+        matrix = open_matrix(self._matrix)
+        if len(matrix) < n_rows or matrix.shape[1] != self._dim:
+            raise ByolaError(
+                f"{self._matrix} has the shape {matrix.shape}, and {n_rows} rows of {self._dim} are needed; make the "
+                f"store anew with --overwrite"
+            )
+        return n_rows
 
     def _refuse_other(self, made_with: dict[str, Any]) -> None:
         for name, value in self.settings.items():
@@ -248,17 +282,32 @@ class StoreWriter:
         done = {file: stamps[file] for file in stamps if file in joined}
         for path in self.folder.glob(".*.partial"):
             path.unlink()
+        for path in (self._parts, *self._parts.iterdir()):
+            if path.is_symlink():  # what lies elsewhere is not ours to read, and even less to clear away
+                raise UsageError(f"{path} is a link, which no embed makes; remove it, or choose another --out")
         for path in self._parts.iterdir():
-            unfinished = path.suffix != ".parquet" and not path.with_suffix(".parquet").exists()
-            if path.name.startswith(".") or unfinished:
+            is_whole = path.stem.isdigit() and path.with_suffix(".parquet").exists()
+            if not is_whole:
                 path.unlink()
         for table in sorted(self._parts.glob("*.parquet")):
-            stamps = _part_stamps(table)
-            if stamps.keys() <= joined:
+            part = self._read_part(table)
+            if part is None or part.keys() <= joined:
                 table.unlink()
                 table.with_suffix(".f32").unlink(missing_ok=True)
-            done |= stamps
+            done |= part or {}
         return done
+
+    def _read_part(self, table: Path) -> dict[str, Stamp] | None:
+        """The files of a part; None if it is damaged, so that they are embedded once more."""
+        try:
+            with damage_named(table):
+                rows = read_table(table)
+                stamps = _part_stamps(rows.schema)
+                size = table.with_suffix(".f32").stat().st_size
+                fits = size == 4 * len(rows) * self._dim and set(rows["file"].unique().to_pylist()) == stamps.keys()
+                return stamps if fits and rows.schema.equals(SCHEMA) else None
+        except (ByolaError, FileNotFoundError):
+            return None
 
     def _write_provenance(self, counts: dict[str, int] | None) -> None:
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
@@ -268,8 +317,37 @@ class StoreWriter:
         )
 
 
+def _write(file: Any, values: np.ndarray) -> None:
+    """All of an array; without a buffer, a file may take less at a time."""
+    left = values.reshape(-1).view(np.uint8).data
+    while left:
+        left = left[file.write(left) :]
+
+
+# Arrow takes no name that is not UTF-8: it is given open files.
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        pq.write_table(table, file)
+
+
+def _count_rows(table: Path) -> int:
+    with table.open("rb") as file:
+        n_rows: int = pq.read_metadata(file).num_rows
+        return n_rows
+
+
+def _join_tables(tables: Iterable[Path], path: Path) -> None:
+    with atomic_file(path) as partial, partial.open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+        for table in tables:
+            with table.open("rb") as source:
+                for batch in pq.ParquetFile(source).iter_batches():
+                    writer.write_batch(batch.replace_schema_metadata(None))
+
+
 def _files_in(table: Path) -> set[str]:
-    column = pq.read_table(table, columns=["file"], read_dictionary=["file"])["file"]
+    column = read_table(table, columns=["file"], read_dictionary=["file"])["file"]
     return set(column.unique().to_pylist())
 
 
@@ -280,15 +358,15 @@ def _stamp_table(done: Mapping[str, Stamp]) -> pa.Table:
 
 def _read_stamps(path: Path) -> dict[str, Stamp]:
     try:
-        columns = pq.read_table(path).to_pydict()
+        columns = read_table(path).to_pydict()
     except (OSError, pa.ArrowInvalid) as error:
         raise ByolaError(f"{path} is missing or damaged; make the store anew with --overwrite") from error
     return {file: Stamp(size, time) for file, size, time in zip(*columns.values(), strict=True)}
 
 
-def _part_stamps(table: Path) -> dict[str, Stamp]:
-    entries = json.loads(pq.read_schema(table).metadata[b"stamps"])
-    return {file: Stamp(size, time) for file, size, time in entries}
+def _part_stamps(schema: pa.Schema) -> dict[str, Stamp]:
+    entries = json.loads(schema.metadata[b"stamps"])
+    return {str(file): Stamp(int(size), int(time)) for file, size, time in entries}
 
 
 def _only_leftovers(folder: Path) -> bool:

@@ -31,6 +31,8 @@ def files_fingerprint(paths: Sequence[Path]) -> str:
 def _file_digest(path: Path) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     try:
+        if not path.is_file():  # a pipe or a device would be read for ever
+            return hashlib.blake2b(b"not a file", digest_size=16).digest()
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -456,8 +456,9 @@ def test_leftovers_of_a_kill_are_no_other_folder(model, audio, tmp_path):
         run(model, audio, tmp_path / "other")
 
 
-def test_one_process_writes_at_a_time(model, audio, tmp_path):
+def test_one_process_writes_at_a_time(model, audio, tmp_path, monkeypatch):
     pytest.importorskip("fcntl")
+    monkeypatch.setattr("byol_a.lock.PATIENCE_SECONDS", 0.1)
     holder = (
         "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from byol_a.errors import UsageError
-from byol_a.files import atomic_file, atomic_folder, refuse_existing, write_json
+from byol_a.files import atomic_file, atomic_folder, checksum, refuse_existing, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -53,3 +54,20 @@ def test_json_is_readable(tmp_path: Path) -> None:
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     assert "ä" in text
     assert json.loads(text) == {"ä": [1, 2]}
+
+
+def test_json_holds_names_that_are_not_utf8(tmp_path: Path) -> None:
+    value = {"data": ["caf\udce9.wav", "naïve \U0001f3b5"]}
+    write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == value
+
+
+def test_a_checksum_covers_every_byte(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    data = bytearray(3_000_000)
+    path.write_bytes(data)
+    first = checksum(path)
+    assert first == hashlib.blake2b(data, digest_size=16).hexdigest()
+    data[-1] = 1
+    path.write_bytes(data)
+    assert checksum(path) != first

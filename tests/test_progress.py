@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from byol_a.progress import Progress, format_duration
+from byol_a.progress import Progress, format_bytes, format_duration
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,9 @@ def test_a_terminal_gets_a_bar() -> None:
     with Progress("reading", total=2, stream=stream) as progress:
         progress.advance(2)
     assert "reading 2/2" in stream.getvalue()
+
+
+def test_bytes_are_readable() -> None:
+    sizes = [0, 999, 1000, 999_499, 999_600, 123_456_789, 4_000_000_000, 1_250_000_000_000, 5e15]
+    expected = ["0 bytes", "999 bytes", "1 kB", "999 kB", "1 MB", "123 MB", "4 GB", "1.25 TB", "5000 TB"]
+    assert [format_bytes(size) for size in sizes] == expected

@@ -9,6 +9,8 @@ import numpy as np
 
 from byol_a.errors import UsageError, require
 
+HIGHEST_RATE = 10_000_000  # Hz: above, a rate is damage, and resampling would make next to nothing of hours
+
 
 def require_soxr() -> ModuleType:
     return require("soxr", "changing the sample rate of audio")
@@ -16,6 +18,8 @@ def require_soxr() -> ModuleType:
 
 def resample(wave: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """A mono signal (S,) from one rate in Hz to another with soxr's HQ filter: float32, not clipped.
+
+    Its length is always `resampled_length`.
 
     Raises:
         UsageError: if the signal has more than one dimension or a rate is not positive.
@@ -27,8 +31,11 @@ def resample(wave: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         raise UsageError(f"sample rates must be positive, not {from_rate} and {to_rate} Hz")
     if from_rate == to_rate or not len(wave):
         return wave
-    resampled: np.ndarray = require_soxr().resample(wave, from_rate, to_rate, quality="HQ")
-    return resampled
+    soxr, length = require_soxr(), resampled_length(len(wave), from_rate, to_rate)
+    resampled: np.ndarray = soxr.resample(wave, from_rate, to_rate, quality="HQ")
+    if len(resampled) < length:  # where half a sample is left over, soxr mostly rounds it down
+        resampled = soxr.resample(np.append(wave, silence_after(from_rate, to_rate)), from_rate, to_rate, quality="HQ")
+    return resampled[:length]
 
 
 def to_mono(wave: Any) -> np.ndarray:
@@ -54,7 +61,13 @@ def to_mono(wave: Any) -> np.ndarray:
     return mean_of_channels(wave) if wave.ndim == 2 else wave.astype(np.float32)
 
 
+def silence_after(from_rate: int, to_rate: int) -> np.ndarray:
+    """What to resample after the end of a signal to get one more sample out of it: zeros at `from_rate`."""
+    return np.zeros(-(-from_rate // to_rate) + 1, np.float32)
+
+
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
+    """How many samples a signal has at another rate: rounded, halves up."""
     return (2 * samples * to_rate + from_rate) // (2 * from_rate)
 
 
@@ -71,3 +84,10 @@ def mean_of_channels(wave: np.ndarray) -> np.ndarray:
 
 def clip(wave: np.ndarray) -> np.ndarray:
     return np.clip(wave, -1, 1, out=wave)
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """Float samples in [-1, 1] to int16, rounded to the nearest of 65,535 steps; louder is clipped."""
+    scaled = wave * np.float32(32767)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32767, 32767, out=scaled).astype(np.int16)

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from byol_a.data.arrays import clip, mean_of_channels, resample, resampled_length
+from byol_a.data.arrays import HIGHEST_RATE, clip, mean_of_channels, resample, resampled_length
 from byol_a.data.containers import Truncated, check_container, is_mp3, last_ogg_page_start
 from byol_a.data.formats import UNSUPPORTED_EXTENSIONS, unsupported_reason
 from byol_a.data.quiet import quiet_stderr
+from byol_a.data.section import Section, open_section
 from byol_a.errors import AudioError, UsageError, require
 
 # Periods of the lower rate that soxr's HQ filter reaches to either side (beyond it, below 1e-6).
@@ -29,6 +30,12 @@ _VORBIS_PREROLL = 8192
 # Two MP3 frames: how far an encoder's count may be off without anything missing.
 _MP3_SLACK = 2 * 1152
 _BLOCK_SAMPLES = 1 << 20
+# Decoded at once, of all channels together: memory grows with what is in a file, never with what its header claims.
+_VALUES_AT_ONCE = 1 << 22
+# Below, a rate in Hz is damage, and resampling would make hours of a second.
+_LOWEST_RATE = 100
+# Float samples are cut off here before resampling, whose filter would overflow beyond 1e37.
+_LOUDEST = np.float32(1e9)
 # libsndfile says this much or more where a stream does not know its own length.
 _UNKNOWN_FRAMES = 1 << 62
 
@@ -56,8 +63,15 @@ class AudioFile:
     louder than full scale is cut off there, and so is the overshoot of resampling.
     """
 
-    def __init__(self, path: str | os.PathLike[str], info: AudioInfo | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        info: AudioInfo | None = None,
+        section: tuple[int, int] | None = None,
+        member: str | None = None,
+    ) -> None:
         self.path = os.fspath(path)
+        self._section, self._member = section, member
         self._soundfile = soundfile = require("soundfile", "reading audio files")
         self._decode_errors = (soundfile.SoundFileError, ValueError, OSError, MemoryError)
         self._raw, self._size = self._open()
@@ -65,6 +79,7 @@ class AudioFile:
             self._is_mp3 = is_mp3(self._raw.read(3))
             self._handle = self._decoder()
             self._subtype: str = self._handle.subtype
+            self._at = 0  # the sample that the decoder gives next
             self._is_int16 = self._subtype == "PCM_16"
         except BaseException:
             self._raw.close()
@@ -84,7 +99,10 @@ class AudioFile:
                 raise AudioError(self.path, "unreadable: not a regular file")
             if status.st_size == 0:
                 raise AudioError(self.path, "empty")
-            return open(self.path, "rb", buffering=0), status.st_size  # noqa: PTH123
+            file = open(self.path, "rb", buffering=0)  # noqa: PTH123, SIM115
+            if self._section is None:
+                return file, os.fstat(file.fileno()).st_size
+            return open_section(file, self.path, self._section, self._member), self._section[1]
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             reason = getattr(error, "strerror", None) or str(error)
             raise AudioError(self.path, f"unreadable: {reason.lower()}") from error
@@ -95,7 +113,9 @@ class AudioFile:
             self._raw.seek(0)
             with self._quiet():
                 # The open file goes to libsndfile as its descriptor: one open for the check and the decoding.
-                handle = self._soundfile.SoundFile(self._raw.fileno() if view is None else view, closefd=False)
+                source = view or (self._raw if isinstance(self._raw, Section) else self._raw.fileno())
+                handle = self._soundfile.SoundFile(source, closefd=False)
+            self._can_seek = handle.seekable()
             # soundfile seeks to where it already is after every read of a seekable file. That is slow,
             # and in an MP3 it drops the decoder's state, so that the next block begins with a glitch.
             handle.seekable = lambda: False
@@ -119,6 +139,8 @@ class AudioFile:
             info = replace(info, frames=sum(map(len, self._decode_to_end(_BLOCK_SAMPLES))))
         if info.frames <= 0:
             raise AudioError(self.path, "empty: no samples")
+        if not _LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE:
+            raise AudioError(self.path, f"not audio: a sample rate of {info.sample_rate} Hz")
         return info
 
     def __enter__(self) -> AudioFile:
@@ -162,6 +184,11 @@ class AudioFile:
         wave = resample(self._decode(first, last - first), rate, sample_rate)
         return clip(wave[start - meeting * up : stop - meeting * up])
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the section of it that was opened."""
+        return self._size
+
     def samples_at(self, sample_rate: int) -> int:
         """The length of `whole(sample_rate)`."""
         return resampled_length(self.info.frames, self.info.sample_rate, sample_rate)
@@ -190,9 +217,8 @@ class AudioFile:
     def _decode(self, first: int, count: int) -> np.ndarray:
         """Samples `first` to `first + count` at the file's own rate, mono, not clipped."""
         preroll = self._preroll(first)
-        with self._quiet():
-            self._seek(first - preroll)
-            wave = self._read(preroll + count)[preroll:]
+        self._seek(first - preroll)
+        wave = self._read(preroll + count)[preroll:]
         missing = self._forgive(first + len(wave), first + count)
         return np.pad(wave, (0, missing)) if missing else wave
 
@@ -202,7 +228,10 @@ class AudioFile:
             return min(first, _MP3_PREROLL)
         if self._subtype == "VORBIS" and first:
             # libsndfile does not find the right place within the last page (libsndfile issue 885).
-            start = min(first, last_ogg_page_start(self._raw, self._size))
+            try:
+                start = min(first, last_ogg_page_start(self._raw, self._size))
+            except OSError as error:  # a failing disk, a network drive that went away
+                raise AudioError(self.path, f"unreadable: {(error.strerror or str(error)).lower()}") from error
             return first - max(0, start - _VORBIS_PREROLL)
         return 0
 
@@ -214,30 +243,54 @@ class AudioFile:
         return missing
 
     def _seek(self, frame: int) -> None:
-        if self._handle.tell() == frame:
+        if self._at == frame:
             return
         try:
-            if self._subtype == "VORBIS" and self._handle.tell():
-                # Its second seek is off by a block; only the first after opening can be relied on.
+            if self._at and (self._subtype == "VORBIS" or not self._can_seek):
+                # Of Vorbis, a second seek is off by a block; only the first after opening can be relied on.
                 self._handle.close()
-                self._handle = self._decoder()
-            self._handle.seek(frame)
+                self._handle, self._at = self._decoder(), 0
+            if self._can_seek:
+                with self._quiet():
+                    self._at = self._handle.seek(frame)
         except self._decode_errors as error:
             raise AudioError(self.path, f"truncated: {_sentence(error)}") from error
+        while self._at < frame and len(self._read(min(frame - self._at, _BLOCK_SAMPLES))):
+            pass  # telephone codings (GSM 6.10, G.721) can only be decoded from the beginning
 
     def _read(self, count: int) -> np.ndarray:
         """The next samples, at most `count`, as the mean of the channels: float32 (S,)."""
+        count = max(0, min(count, self._handle.frames - self._at))
+        at_once = max(1, _VALUES_AT_ONCE // self._handle.channels)
+        pieces = []
+        while count:
+            wanted = min(count, at_once)
+            pieces.append(self._read_at_once(wanted))
+            count -= wanted
+            if len(pieces[-1]) < wanted:
+                break
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    def _read_at_once(self, count: int) -> np.ndarray:
         # Reading int16 and scaling here is twice as fast as libsndfile's own conversion, and the same.
         try:
-            count = max(0, min(count, self._handle.frames - self._handle.tell()))
-            block = self._handle.read(count, dtype="int16" if self._is_int16 else "float32", always_2d=True)
+            with self._quiet():
+                block = self._handle.read(count, dtype="int16" if self._is_int16 else "float32", always_2d=True)
         except self._decode_errors as error:
             raise AudioError(self.path, f"truncated: {_sentence(error)}") from error
-        wave = mean_of_channels(block)
+        self._at += len(block)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            wave = mean_of_channels(block)
         if self._is_int16:
             wave *= np.float32(1 / 32768)
-        elif not np.isfinite(wave).all():
-            raise AudioError(self.path, "contains NaN" if np.isnan(wave).any() else "contains infinity")
+        elif len(wave):
+            lowest, highest = wave.min(), wave.max()  # NaN if there is one
+            if not (lowest > -np.inf and highest < np.inf):
+                raise AudioError(self.path, "contains NaN" if np.isnan(lowest) else "contains infinity")
+            if lowest < -_LOUDEST or highest > _LOUDEST:
+                np.clip(wave, -_LOUDEST, _LOUDEST, out=wave)
         return wave
 
     def _quiet(self) -> AbstractContextManager[None]:

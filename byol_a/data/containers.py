@@ -46,7 +46,7 @@ class Prefixed(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        wanted = len(buffer)
+        wanted = min(len(buffer), max(0, self._size - self._position))
         data = self._prefix[self._position : self._position + wanted]
         if len(data) < wanted:
             self._file.seek(self._position + len(data) - len(self._prefix) + self._skip)
@@ -64,6 +64,7 @@ def check_container(file: BinaryIO, size: int) -> Prefixed | None:
 
     Raises:
         Truncated: if the file is shorter than it says.
+        ValueError: if libsndfile must not be given the file.
     """
     file.seek(0)
     head = file.read(12)
@@ -82,6 +83,8 @@ def check_container(file: BinaryIO, size: int) -> Prefixed | None:
             _check_end(begin + promised, size)
     elif is_mp3(head):
         return _check_mp3(file, size)
+    elif head[:2] == b"\xf0\x7e" and head[3:4] == b"\x01":
+        raise ValueError("a MIDI sample dump")  # libsndfile prints every odd byte of one to standard output
     return None
 
 
@@ -176,8 +179,11 @@ def _check_mp3(file: BinaryIO, size: int) -> Prefixed | None:
         return None
     if first.has_tag:
         return None
-    modified = os.fstat(file.fileno()).st_mtime_ns
-    frames, length = _count_frames(os.path.abspath(file.name), size, modified, first)  # noqa: PTH100
+    if isinstance(file.name, int):  # a copy in memory, which has no name to be remembered by
+        frames, length = count_frames(file, first)
+    else:
+        modified = os.fstat(file.fileno()).st_mtime_ns
+        frames, length = _count_frames(os.path.abspath(file.name), size, modified, first)  # noqa: PTH100
     return Prefixed(file, size, first.make_tag(frames, length), skip=first.offset)
 
 

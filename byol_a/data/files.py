@@ -32,10 +32,17 @@ def find_audio(inputs: Iterable[str | os.PathLike[str]], report: FileReport | No
     Raises:
         UsageError: if an input does not exist or cannot be listed, or if there is no audio file at all.
     """
+    return [Path(name) for name in find_names(inputs, report)]
+
+
+def find_names(
+    inputs: Iterable[str | os.PathLike[str]], report: FileReport | None = None, endings: tuple[str, ...] = ()
+) -> list[str]:
+    """`find_audio` as strings, for millions of files, with those of further `endings` (lower case) among them."""
     report = FileReport() if report is None else report
     paths = [Path(item) for item in inputs]
     already_reported = len(report)
-    walk = _Walk(report)
+    walk = _Walk(report, endings)
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist; give an audio file or a folder that holds some")
@@ -48,9 +55,9 @@ def find_audio(inputs: Iterable[str | os.PathLike[str]], report: FileReport | No
     if not walk.found:
         places = ", ".join(map(str, paths)) or "an empty list of inputs"
         aside = f" ({report.summary()})" if len(report) > already_reported else ""
-        kinds = " ".join(sorted(AUDIO_EXTENSIONS))
+        kinds = " ".join(sorted({*AUDIO_EXTENSIONS, *endings}))
         raise UsageError(f"no audio file was found in {places}{aside}; files ending in {kinds} are looked for")
-    return [Path(path) for path in sorted(walk.found)]
+    return sorted(walk.found)
 
 
 class _Walk:
@@ -61,9 +68,9 @@ class _Walk:
     the order in which the file system lists a folder.
     """
 
-    def __init__(self, report: FileReport) -> None:
+    def __init__(self, report: FileReport, endings: tuple[str, ...]) -> None:
         self.found: list[str] = []
-        self._report = report
+        self._report, self._endings = report, endings
         self._named: set[tuple[tuple[int, int], str]] = set()  # folder and name of the files given as inputs
         self._entered: set[tuple[int, int]] = set()
         self._links: list[str] = []  # a heap
@@ -107,19 +114,29 @@ class _Walk:
         folders = []
         for entry in listing:
             path = entry.path.removeprefix("./")
-            extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif entry.is_dir():
-                heapq.heappush(self._links, path)
-            elif extension in UNSUPPORTED_EXTENSIONS:
-                self._report.add(path, unsupported_reason(extension))
-            elif extension in AUDIO_EXTENSIONS and (identity, entry.name) not in self._named:
-                if entry.is_file():
-                    self.found.append(path)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.is_dir():
+                    heapq.heappush(self._links, path)
                 else:
-                    self._report.add(path, "unreadable: not a file, or a link to nothing")
+                    self._consider(entry, path, identity)
+            except OSError as error:  # a link to itself, or into a folder that may not be entered
+                self._report.add(path, f"unreadable: {(error.strerror or str(error)).lower()}")
         return folders
+
+    def _consider(self, entry: os.DirEntry[str], path: str, folder: tuple[int, int]) -> None:
+        """Take what is no folder, if it is audio and no input names it."""
+        extension = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if extension in UNSUPPORTED_EXTENSIONS:
+            self._report.add(path, unsupported_reason(extension))
+        elif extension in AUDIO_EXTENSIONS or entry.name.lower().endswith(self._endings):
+            if (folder, entry.name) in self._named:
+                return
+            if entry.is_file():
+                self.found.append(path)
+            else:
+                self._report.add(path, "unreadable: not a file, or a link to nothing")
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

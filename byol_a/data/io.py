@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from byol_a.data.arrays import clip, require_soxr, resample, resampled_length, to_mono
+from byol_a.data.arrays import clip, require_soxr, resample, resampled_length, silence_after, to_mono
 from byol_a.data.audio_file import AudioFile, AudioInfo
 from byol_a.data.formats import AUDIO_EXTENSIONS
 
@@ -23,22 +23,30 @@ __all__ = [
     "samples_at",
     "stream_audio",
     "to_mono",
+    "unclipped_blocks",
 ]
 
 
-def open_audio(path: str | os.PathLike[str], info: AudioInfo | None = None) -> AudioFile:
+def open_audio(
+    path: str | os.PathLike[str],
+    info: AudioInfo | None = None,
+    section: tuple[int, int] | None = None,
+    member: str | None = None,
+) -> AudioFile:
     """Open an audio file, for use in a `with` statement.
 
     Args:
         path: the file.
         info: what `audio_info` said of it before, which spares counting the samples of a stream that
             does not know its length.
+        section: (offset, size) in bytes of an audio file within `path`, as a member of a tar archive is.
+        member: the name that the tar archive must have for this section; anything will do if None.
 
     Raises:
         AudioError: if the file cannot be used; its reason begins with `empty`, `truncated`, `not audio`,
-            `unsupported`, `unreadable` or `contains`. Decoding may raise it too.
+            `unsupported`, `unreadable`, `changed` or `contains`. Decoding may raise it too.
     """
-    return AudioFile(path, info)
+    return AudioFile(path, info, section, member)
 
 
 def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
@@ -103,16 +111,24 @@ def stream_audio(
         AudioError: if the file cannot be used; perhaps only after blocks that could be decoded.
     """
     with open_audio(path) as audio:
-        rate = audio.info.sample_rate
-        blocks = audio.native_blocks(max(1, round(block_seconds * rate)))
-        if rate == sample_rate:
-            yield from map(clip, blocks)
-            return
-        stream = require_soxr().ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-        for block in blocks:
-            wave = stream.resample_chunk(block)
-            if len(wave):
-                yield clip(wave)
-        wave = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield from map(clip, unclipped_blocks(audio, sample_rate, block_seconds))
+
+
+def unclipped_blocks(audio: AudioFile, sample_rate: int, block_seconds: float) -> Iterator[np.ndarray]:
+    """All of an open file at `sample_rate`, in blocks that may reach beyond [-1, 1]; see `stream_audio`."""
+    rate = audio.info.sample_rate
+    blocks = audio.native_blocks(max(1, round(block_seconds * rate)))
+    if rate == sample_rate:
+        yield from blocks
+        return
+    stream = require_soxr().ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    left = audio.samples_at(sample_rate)
+    for block in blocks:
+        wave = stream.resample_chunk(block)[:left]
+        left -= len(wave)
         if len(wave):
-            yield clip(wave)
+            yield wave
+    # Silence after the end, for soxr sometimes gives one sample less than `resample` does.
+    wave = stream.resample_chunk(silence_after(rate, sample_rate), last=True)[:left]
+    if len(wave):
+        yield wave

@@ -7,7 +7,8 @@ which is wrong for variable bit rates. Header layout: ISO/IEC 11172-3 section 2.
 
 from __future__ import annotations
 
-import mmap
+import os
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,6 +17,8 @@ _KBITS_MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320
 _KBITS_MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _SEARCH = 1 << 16
+_MOST_TAGS = 100  # one behind the other: more than a few are damage
+_WINDOW = 1 << 20
 LONGEST_FRAME = 1441
 """Bytes of a Layer III frame at the highest bit rate and the lowest sample rate of MPEG-1."""
 # Sync, version, layer and sample rate: what the frames of one stream have in common.
@@ -65,7 +68,7 @@ def _frame_length(header: int) -> int:
 def find_first_frame(file: BinaryIO) -> FirstFrame | None:
     """The first Layer III frame after any ID3v2 tags, or None if there is none nearby."""
     offset = 0
-    while True:
+    for _ in range(_MOST_TAGS):
         file.seek(offset)
         head = file.read(10)
         if len(head) < 10 or head[:3] != b"ID3":
@@ -99,17 +102,30 @@ def _with_tag(frame: bytes, offset: int, header: int) -> FirstFrame:
 
 
 def count_frames(file: BinaryIO, first: FirstFrame) -> tuple[int, int]:
-    """How many frames of the first one's stream the file holds, and their bytes together."""
+    """How many frames of the first one's stream the file holds, and their bytes together.
+
+    The file is read a window at a time. Mapped into memory, a file that is cut meanwhile, or a bad disk, would end
+    the process instead of raising an OSError.
+    """
     frames = total = 0
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at, end = first.offset, len(data)
-        while 0 <= at <= end - 4:
-            header = int.from_bytes(data[at : at + 4], "big")
-            length = _frame_length(header) if (header ^ first.header) & _SAME_STREAM == 0 else 0
-            if length:
-                if at + length > end:
-                    break
-                frames, total, at = frames + 1, total + length, at + length
-            else:  # a tag or damage between frames
-                at = data.find(b"\xff", at + 1)
+    at, end = first.offset, os.fstat(file.fileno()).st_size
+    # The second byte as well: in a run of damage made of 0xff, every byte could begin a frame.
+    version_and_layer = first.header >> 16 & 0xFE
+    sync = re.compile(b"\xff[" + bytes([version_and_layer, version_and_layer | 1]) + b"]")
+    window, origin = b"", at
+    while at <= end - 4:
+        if at + 4 > origin + len(window):
+            file.seek(at)
+            window, origin = file.read(_WINDOW), at
+            if len(window) < 4:
+                break
+        header = int.from_bytes(window[at - origin : at - origin + 4], "big")
+        length = _frame_length(header) if (header ^ first.header) & _SAME_STREAM == 0 else 0
+        if length:
+            if at + length > end:
+                break
+            frames, total, at = frames + 1, total + length, at + length
+        else:  # a tag or damage between frames
+            match = sync.search(window, at - origin + 1)
+            at = max(at + 1, origin + (match.start() if match else len(window) - 1))
     return frames, total

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from byol_a.errors import ByolaError
 from byol_a.files import atomic_file
 
 
@@ -55,11 +56,19 @@ class FileReport:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> FileReport:
-        """The report that `write` wrote to `path`; an empty one where there is none."""
+        """The report that `write` wrote to `path`; an empty one where there is none.
+
+        Raises:
+            ByolaError: if the file is no such report.
+        """
         report = cls()
-        if Path(path).exists():
-            with Path(path).open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-                report.extend((row["path"], row["reason"]) for row in csv.DictReader(stream))
+        if Path(path).is_file():
+            try:
+                with Path(path).open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                    for row in csv.DictReader(stream):
+                        report.add(str(row["path"]), str(row["reason"]))
+            except (csv.Error, KeyError) as error:
+                raise ByolaError(f"{path} is not a list of unusable files; remove it and run this again") from error
         return report
 
     def write(self, path: str | os.PathLike[str]) -> None:

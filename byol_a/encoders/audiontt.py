@@ -23,8 +23,8 @@ class AudioNTT(AudioEncoder):
         super().__init__()
         if n_mels < 2**n_blocks:
             raise UsageError(f"{type(self).__name__} needs at least {2**n_blocks} mel bins, not {n_mels}")
-        if hidden_dim < 1:
-            raise UsageError(f"{type(self).__name__} needs layers of at least 1 unit, not {hidden_dim}")
+        if not isinstance(hidden_dim, int) or hidden_dim < 1:
+            raise UsageError(f"{type(self).__name__} needs layers of at least 1 unit, not {hidden_dim!r}")
         self.n_mels = n_mels
         # Each block halves time. Its convolution sees one neighbour on each side, so after all blocks an
         # output frame sees frame_stride - 1 mel frames beyond its own on either side.

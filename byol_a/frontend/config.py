@@ -15,6 +15,9 @@ FrontendName = Literal["torch", "nnaudio", "torchaudio", "librosa"]
 MelScale = Literal["slaney", "htk"]
 PadMode = Literal["reflect", "constant"]
 
+# Beyond any use. A model's config.json may come from anybody, and these are what memory is taken for.
+LARGEST = {"sample_rate": 10_000_000, "n_fft": 1 << 17, "n_mels": 1024}
+
 
 @dataclasses.dataclass(frozen=True)
 class FrontendConfig:
@@ -63,6 +66,8 @@ class FrontendConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError(f"front-end: {field} must be a whole number of at least 1, not {value!r}")
+            if value > LARGEST.get(field, value):
+                raise UsageError(f"front-end: {field} can be at most {LARGEST[field]}, not {value}")
         for field in ("f_min", "f_max"):
             value = getattr(self, field)
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):

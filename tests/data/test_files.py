@@ -57,6 +57,15 @@ def test_symlink_loops_end(tmp_path: Path) -> None:
     assert names(find_audio([tmp_path]), tmp_path) == ["one/a.wav", "two/b.wav"]
 
 
+def test_a_link_to_itself_costs_nothing_but_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav", tmp_path / "sub" / "b.wav")
+    for path in (tmp_path / "self.wav", tmp_path / "sub" / "self"):
+        path.symlink_to(path.name)
+    report = FileReport()
+    assert names(find_audio([tmp_path], report), tmp_path) == ["a.wav", "sub/b.wav"]
+    assert [path for path, _ in report.items()] == [str(tmp_path / "self.wav"), str(tmp_path / "sub" / "self")]
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_folder_is_walked_once_however_many_links_lead_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backwards: bool

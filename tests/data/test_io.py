@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +28,7 @@ from byol_a.data.io import (
     stream_audio,
     to_mono,
 )
-from byol_a.data.mp3 import FirstFrame, count_frames
+from byol_a.data.mp3 import FirstFrame, count_frames, find_first_frame
 from byol_a.data.quiet import quiet_stderr
 from byol_a.errors import AudioError, UsageError
 
@@ -156,6 +158,29 @@ def test_any_pair_of_rates(
     np.testing.assert_allclose(segment, whole[start : start + length], atol=1e-5)
 
 
+def lengths_of_half_a_sample(rate: int, to_rate: int) -> list[int]:
+    """Lengths that make a whole number of samples and a half at another rate; others, where there is none."""
+    halves = [n for n in range(1, 2 * rate) if (2 * n * to_rate) % (2 * rate) == rate]
+    return [*halves[:3], *halves[-1:], 1, rate // 100 + 1]
+
+
+@pytest.mark.parametrize("to_rate", [8000, 11025, 16000, 22050, 44100])
+@pytest.mark.parametrize("rate", [8000, 12000, 16000, 24000, 44100, 48000, 96000, 192000])
+def test_a_length_at_another_rate_is_always_the_rounded_one(rate: int, to_rate: int, tmp_path: Path) -> None:
+    for n in lengths_of_half_a_sample(rate, to_rate):
+        path = tmp_path / f"{n}.wav"
+        soundfile.write(path, make_sound(rate, n / rate)[:n, 0], rate, subtype="FLOAT")
+        info = audio_info(path)
+        assert info.frames == n
+        length = samples_at(info, to_rate)
+        whole = read_audio(path, to_rate)
+        assert len(whole) == length == math.floor(Fraction(n * to_rate, rate) + Fraction(1, 2))
+        streamed = list(stream_audio(path, to_rate, block_seconds=0.31))
+        np.testing.assert_allclose(np.concatenate([*streamed, np.zeros(0)]), whole, atol=1e-5)
+        np.testing.assert_allclose(read_segment(path, length // 2, length, to_rate), whole[length // 2 :], atol=1e-5)
+        assert len(resample(np.zeros(n), rate, to_rate)) == length
+
+
 def test_resampling_keeps_a_tone_and_removes_what_would_alias() -> None:
     time = np.arange(44100) / 44100
     tone = resample(np.sin(2 * np.pi * 1000 * time), 44100, 16000)
@@ -173,6 +198,31 @@ def test_louder_than_full_scale_is_clipped(tmp_path: Path) -> None:
     square = np.sign(np.sin(2 * np.pi * 100 * np.arange(44100) / 44100))
     soundfile.write(tmp_path / "square.wav", square, 44100, subtype="FLOAT")
     assert np.abs(read_audio(tmp_path / "square.wav")).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_floats_of_any_size_stay_finite(tmp_path: Path, channels: int, rate: int) -> None:
+    """Resampling sums products of samples: beyond 1e37 they would overflow."""
+    for size in (1e6, 1e30, 1e38):
+        wave = np.random.default_rng(0).choice([-size, size], (4410, 1)).repeat(channels, axis=1)
+        soundfile.write(tmp_path / "huge.wav", wave, rate, subtype="DOUBLE" if size < 1e38 else "FLOAT")
+        for found in (read_audio(tmp_path / "huge.wav"), np.concatenate(list(stream_audio(tmp_path / "huge.wav")))):
+            assert np.isfinite(found).all() and np.abs(found).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("WAV", "GSM610"), ("W64", "GSM610"), ("AU", "G721_32"), ("WAV", "G721_32")]
+)
+def test_codings_without_a_way_to_seek(tmp_path: Path, kind: str, subtype: str) -> None:
+    path = tmp_path / "telephone.wav"
+    soundfile.write(path, make_sound(8000), 8000, format=kind, subtype=subtype)
+    whole = read_audio(path, 8000)
+    assert len(whole) == audio_info(path).frames and np.abs(whole).max() > 0.1
+    assert len(np.concatenate(list(stream_audio(path, 8000, 0.3)))) == len(whole)
+    with open_audio(path) as audio:
+        for start in (20000, 0, 31, 12345, len(whole) - 10):
+            np.testing.assert_array_equal(audio.segment(start, 500, 8000), whole[start : start + 500])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
@@ -325,6 +375,24 @@ def test_the_frames_of_an_mp3_are_counted_once_until_it_changes(
     assert len(read_audio(path)) == len(whole) and len(counted) == 2
     path.write_bytes(data[: len(data) // 2])
     assert len(read_audio(path)) < 0.6 * len(whole) and len(counted) == 3
+
+
+def test_frames_are_counted_alike_through_windows_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bare.mp3"
+    soundfile.write(path, make_sound(16000), 16000, format="MP3", subtype="MPEG_LAYER_III")
+    whole = without_tag(path.read_bytes())
+    damage = b"\xff" * 5000 + whole[:2] + bytes(2000)  # what might be the beginning of frames, and is not
+    path.write_bytes(whole[: len(whole) // 2] + damage + whole[len(whole) // 2 :] + damage)
+    counts = set()
+    for window in (4, 5, 417, 1000, 1 << 20):
+        monkeypatch.setattr("byol_a.data.mp3._WINDOW", window)
+        with path.open("rb", buffering=0) as file:
+            first = find_first_frame(file)
+            assert first is not None
+            counts.add(count_frames(file, first))
+    assert len(counts) == 1
+    ((frames, length),) = counts
+    assert 0.9 * len(whole) < length <= len(whole) and frames > 50
 
 
 def test_an_mp3_segment_is_exact_wherever_it_starts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,10 @@ import csv
 import pickle
 from pathlib import Path
 
+import pytest
+
 from byol_a.data.report import FileReport
+from byol_a.errors import ByolaError
 
 
 def test_summary_counts_the_kinds_of_reasons() -> None:
@@ -61,3 +64,16 @@ def test_what_was_written_is_read_back(tmp_path):
     report.write(tmp_path / "bad.csv")
     assert FileReport.read(tmp_path / "bad.csv").items() == report.items()
     assert len(FileReport.read(tmp_path / "absent.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "path,reason\na.wav\n", "name,why\na,b\n", 'path,reason\n"' + "x" * 200_000, "\0"]
+)
+def test_another_table_is_no_report(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad_files.csv"
+    path.write_text(text)
+    try:
+        assert len(FileReport.read(path)) <= 1
+    except ByolaError as error:
+        assert "is not a list of unusable files" in str(error)
+    assert len(FileReport.read(tmp_path)) == 0  # a folder

@@ -24,10 +24,16 @@ SAME_WISH_SECONDS = 2.0
 
 
 class StopSignals:
-    """While active, `number` is the signal that asked to stop (0: none yet). A later second one ends at once."""
+    """While active, `number` is the signal that asked to stop (0: none yet). A later second one ends at once.
 
-    def __init__(self) -> None:
+    Args:
+        past_errors: whether to stay active when an error ends the block. A launcher that sees one process die asks the
+            others to end; they are to say first why.
+    """
+
+    def __init__(self, past_errors: bool = False) -> None:
         self.number = 0
+        self._past_errors = past_errors
         self._asked_at = 0.0
         self._previous: dict[int, Any] = {}
 
@@ -52,4 +58,5 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        if error is None or not self._past_errors:
+            self._restore()
