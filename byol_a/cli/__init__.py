@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -13,6 +14,8 @@ from byol_a import __version__
 from byol_a.errors import ByolaError
 
 COMMANDS = {
+    "scan": "byol_a.cli.scan:scan",
+    "pack": "byol_a.cli.pack:pack",
     "pretrain": "byol_a.cli.pretrain:pretrain",
     "export": "byol_a.cli.export:export",
     "embed": "byol_a.cli.embed:embed",
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    with suppress(AttributeError):  # a name that is not UTF-8 is said as it was given
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
         code = cli.main(given, prog_name="byol-a", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -95,5 +100,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"byol-a: error: {message}", file=sys.stderr)
+    # A file's name may hold line breaks, and what a terminal takes for commands.
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    sys.stderr.write(f"byol-a: error: {line}\n")  # in one piece: other processes may write to the same place
     sys.exit(code)

@@ -1,0 +1,1 @@
+"""Looking into every file of a collection once: `byol-a scan`."""
