@@ -1,0 +1,1 @@
+"""Collections decoded once, to be cropped from memory maps: `byol-a pack`."""
