@@ -1,35 +1,41 @@
-"""Random crops of audio files as a map-style dataset: what a data worker does, and no more than that."""
+"""Random crops of clips as a map-style dataset: what a data worker does, and no more than that."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from byol_a.data.io import AudioFile, open_audio, samples_at
+from byol_a.data.arrays import to_int16
+from byol_a.data.clips import Clips, open_files
 from byol_a.errors import AudioError, ByolaError, UsageError
 
+__all__ = ["ATTEMPTS", "Crop", "Key", "Problems", "RandomCrops", "draw", "from_int16", "to_int16"]
+
 ATTEMPTS = 20
-"""Files drawn at random for one crop before the others are tried one after the other."""
+"""Clips drawn at random for one crop before others are tried in order."""
+
+LAST_ATTEMPTS = 1000
+"""How many others: all of a small set, and of a large one some from everywhere; then its drive is gone."""
+
+Key: TypeAlias = "tuple[int, int] | tuple[int, int, int]"
+"""(epoch, index), and which crop of the clip in this epoch it is, counted from 0, where it is drawn several times."""
+
+Problems: TypeAlias = "list[tuple[str, str]]"
+"""(path, reason) of the files that had to be passed over."""
 
 
 class Crop(NamedTuple):
     """One training clip and the files that had to be passed over to get it."""
 
     wave: Tensor  # (S,) int16
-    problems: list[tuple[str, str]]  # (path, reason)
-
-
-def to_int16(wave: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1] to int16, rounded to the nearest of 65,535 steps; louder is clipped."""
-    scaled = wave * np.float32(32767)
-    np.rint(scaled, out=scaled)
-    return np.clip(scaled, -32767, 32767, out=scaled).astype(np.int16)
+    problems: Problems
 
 
 def from_int16(wave: Tensor) -> Tensor:
@@ -37,128 +43,133 @@ def from_int16(wave: Tensor) -> Tensor:
     return wave.to(torch.float32) / 32767
 
 
-def draw(seed: int, epoch: int, index: int, attempt: int) -> tuple[int, int]:
+def draw(seed: int, epoch: int, index: int, attempt: int, repeat: int = 0) -> tuple[int, int]:
     """Two independent uniform 64-bit integers, a function of the arguments only.
 
     A hash is used rather than a seeded generator: seeding one costs more than reading a short crop.
     """
-    digest = blake2b(f"{seed},{epoch},{index},{attempt}".encode(), digest_size=16).digest()
+    key = f"{seed},{epoch},{index},{attempt},{repeat}" if repeat else f"{seed},{epoch},{index},{attempt}"
+    digest = blake2b(key.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
-class RandomCrops(torch.utils.data.Dataset[Crop]):
-    """One random crop per (epoch, index): the index names the file, both name the position in it.
+class _Wanted(NamedTuple):
+    epoch: int
+    row: int
+    repeat: int = 0
 
-    The crop depends on (seed, epoch, index) and the files alone, never on workers, ranks or resumption.
-    A file that cannot be used is replaced by another one drawn the same way, and named in `problems`; where
-    none of the first `ATTEMPTS` can be used, the files that follow the last one are tried in order [choice].
-    A file found to be no good as a whole is not opened again, which makes no difference to the crops.
-    Only the samples of the crop are decoded where the format allows it.
+
+class RandomCrops(torch.utils.data.Dataset[Crop]):
+    """One random crop per key (epoch, index): the index names the clip, both name the position in it.
+
+    The crop depends on (seed, epoch, index) and the clips alone, never on workers, ranks or resumption, nor on
+    whether they are read from files or from a store packed from them. A clip drawn several times in an epoch has keys
+    (epoch, index, repeat), and a crop of its own for each.
+
+    A clip that cannot be used is replaced by another one drawn the same way, and named in `problems`; where
+    none of the first `ATTEMPTS` can be used, `LAST_ATTEMPTS` from the rest of the list are tried in order [choice].
 
     Args:
-        files: audio files; the length of the dataset is their number.
+        clips: where they come from, or a list of audio files; the length of the dataset is their number.
         crop_samples: S, samples of a crop at `sample_rate`.
-        sample_rate: in Hz; files at other rates are resampled.
+        sample_rate: in Hz, for a list of files, which are resampled where they have another; otherwise the clips'.
         seed: of all crops.
-        pad: where zeros go when a file is shorter than a crop: `"end"` (BYOL-A v2), or `"both"`,
+        pad: where zeros go when a clip is shorter than a crop: `"end"` (BYOL-A v2), or `"both"`,
             half of them on either side (BYOL-A v1).
 
     Raises:
-        UsageError: without files, or for a crop or a rate below 1, or an unknown `pad`.
+        UsageError: without clips, for a crop or a rate below 1, a rate that is not the clips', or an unknown `pad`.
     """
 
     def __init__(
         self,
-        files: Sequence[str | os.PathLike[str]],
+        clips: Clips | Sequence[str | os.PathLike[str]],
         crop_samples: int,
         sample_rate: int,
         seed: int,
         pad: Literal["both", "end"] = "end",
     ) -> None:
-        if not files:
-            raise UsageError("there is no audio file to crop; give at least one")
         if crop_samples < 1 or sample_rate < 1:
             raise UsageError(f"a crop of {crop_samples} samples at {sample_rate} Hz is not possible; both must be >= 1")
         if pad not in ("both", "end"):
             raise UsageError(f"unknown pad {pad!r}; choose 'both' or 'end'")
+        self.clips = open_files(clips, sample_rate) if isinstance(clips, Sequence) else clips
+        if self.clips.sample_rate != sample_rate:
+            raise UsageError(
+                f"the clips come at {self.clips.sample_rate} Hz, and {sample_rate} Hz are asked for; "
+                "pack them at that rate, or read the files themselves"
+            )
         self.crop_samples, self.sample_rate, self.seed, self.pad = crop_samples, sample_rate, seed, pad
-        # One buffer rather than a list of millions of strings: touching an object's reference count in
-        # a forked worker copies its page, so that a list would end up once in every worker's memory.
-        names = [os.fsencode(path) for path in files]
-        self._names = b"".join(names)
-        self._ends = np.cumsum([len(name) for name in names])
-        self._unusable: dict[int, str] = {}  # reasons, of files that cannot be used whatever the position
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.clips)
 
-    def file(self, index: int) -> str:
-        """The path of file `index`."""
-        begin = 0 if index == 0 else int(self._ends[index - 1])
-        return os.fsdecode(self._names[begin : int(self._ends[index])])
-
-    def __getitem__(self, key: tuple[int, int]) -> Crop:
-        """The crop of file `index` in `epoch`, for a key (epoch, index).
+    def __getitem__(self, key: Key) -> Crop:
+        """The crop of a key.
 
         Raises:
-            ByolaError: if none of all the files can be used.
+            ByolaError: if no clip can be used.
         """
-        epoch, index = key
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} files")
+        waves, problems = self.batch([key])
+        return Crop(waves[0], problems)
+
+    def batch(self, keys: Sequence[Key], out: Tensor | None = None) -> tuple[Tensor, Problems]:
+        """The crops of several keys: int16 (B, S), and what had to be passed over to get them.
+
+        Args:
+            keys: of the crops.
+            out: int16 (B, S), where to write them; fresh memory if None.
+
+        Raises:
+            ByolaError: if no clip can be used.
+        """
+        if out is None:
+            out = torch.empty(len(keys), self.crop_samples, dtype=torch.int16)
+        wanted = []
+        for epoch, index, *repeat in keys:
+            if not 0 <= index < len(self):
+                raise IndexError(f"index {index} is out of range for {len(self)} clips")
+            crop = _Wanted(epoch, index, *repeat)
+            position, _ = draw(self.seed, epoch, index, 0, crop.repeat)
+            # All of a batch is announced before any of it is read, so that a disk can work on all of it at once.
+            self.clips.will_read(index, position, self.crop_samples)
+            wanted.append((crop, position))
         problems: dict[str, str] = {}
-        path = reason = ""
-        for candidate, position in self._candidates(epoch, index):
-            path = self.file(candidate)
+        for wave, (crop, position) in zip(out.numpy(), wanted, strict=True):
+            samples = self._read(crop, position, problems)
+            missing = self.crop_samples - len(samples)
+            if missing:
+                before = missing // 2 if self.pad == "both" else 0
+                wave[:before] = 0
+                wave[before + len(samples) :] = 0
+                wave[before : before + len(samples)] = samples
+            else:
+                wave[:] = samples
+        return out, list(problems.items())
+
+    def _read(self, crop: _Wanted, position: int, problems: dict[str, str]) -> np.ndarray:
+        """The crop of the first clip, of those to try, that can be used."""
+        for candidate, place in itertools.chain([(crop.row, position)], self._substitutes(crop)):
             try:
-                wave = self._crop(candidate, position)
+                return self.clips.read(candidate, place, self.crop_samples)
             except AudioError as error:
-                reason = error.reason
-                problems.setdefault(path, reason)
-                continue
-            return Crop(torch.from_numpy(to_int16(wave)), list(problems.items()))
+                problems.setdefault(error.path, error.reason)
+                last = error
+        tried = f"{len(self)} files" if len(self) <= LAST_ATTEMPTS else f"files tried, of {len(self)},"
         raise ByolaError(
-            f"none of the {len(self)} files can be used, the last tried being {path} ({reason}); "
+            f"none of the {tried} can be used, the last tried being {last.path} ({last.reason}); "
             f"check that the data are readable audio"
         )
 
-    def _candidates(self, epoch: int, index: int) -> Iterator[tuple[int, int]]:
-        """The files to try for a crop, and the position to take in each: all files, sooner or later."""
-        candidate = index
-        for attempt in range(ATTEMPTS):
-            position, substitute = draw(self.seed, epoch, index, attempt)
-            candidate = index if attempt == 0 else substitute * len(self) >> 64
+    def _substitutes(self, crop: _Wanted) -> Iterator[tuple[int, int]]:
+        """The clips to try in place of one that cannot be used, and the position in each: all of up to a thousand."""
+        epoch, row, repeat = crop
+        candidate = row
+        for attempt in range(1, ATTEMPTS):
+            position, substitute = draw(self.seed, epoch, row, attempt, repeat)
+            candidate = substitute * len(self) >> 64
             yield candidate, position
-        for step in range(1, len(self)):
-            position, _ = draw(self.seed, epoch, index, ATTEMPTS - 1 + step)
-            yield (candidate + step) % len(self), position
-
-    def _crop(self, index: int, position: int) -> np.ndarray:
-        with self._open(index) as audio:
-            spare = samples_at(audio.info, self.sample_rate) - self.crop_samples
-            start = position * (spare + 1) >> 64 if spare > 0 else 0
-            wave = audio.segment(start, self.crop_samples, self.sample_rate)
-        missing = self.crop_samples - len(wave)
-        if missing:
-            before = missing // 2 if self.pad == "both" else 0
-            wave = np.pad(wave, (before, missing - before))
-        return wave
-
-    def _open(self, index: int) -> AudioFile:
-        path = self.file(index)
-        if index in self._unusable:
-            raise AudioError(path, self._unusable[index])
-        try:
-            return open_audio(path)
-        except AudioError as error:
-            # Only this is remembered: damage met while decoding may lie outside another crop of the same
-            # file, and what is unreadable now may be readable again, as on a network drive.
-            if not error.reason.startswith("unreadable"):
-                self._unusable[index] = error.reason
-            raise
-
-
-def collate_crops(crops: list[Crop]) -> tuple[Tensor, list[tuple[str, str]]]:
-    """Crops to a batch: int16 (B, S), and the problems of all of them."""
-    waves = torch.stack([crop.wave for crop in crops])
-    return waves, [problem for crop in crops for problem in crop.problems]
+        stride = max(1, len(self) // LAST_ATTEMPTS)
+        for step in range(1, min(len(self), LAST_ATTEMPTS)):
+            position, _ = draw(self.seed, epoch, row, ATTEMPTS - 1 + step, repeat)
+            yield (candidate + step * stride) % len(self), position

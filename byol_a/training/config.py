@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from byol_a.augment import AugmentConfig
+from byol_a.data.selection import FilterConfig
 from byol_a.errors import UsageError
 from byol_a.frontend import FrontendConfig
 from byol_a.methods.byol import BYOLConfig
@@ -23,20 +25,32 @@ class EncoderConfig:
 
 @dataclass
 class DataConfig:
-    """Random crops: their length in seconds, where shorter clips are zero-padded, and worker processes.
+    """Random crops: their length in seconds, where shorter clips are zero-padded, and which clips they come from.
 
     `workers` reads files beside the training process; `auto` takes one for each core but one, at most 8.
+    `sampling`: an epoch draws each clip once (`file`), or as many crops as there are clips, each clip's share in
+    proportion to its length (`duration`) or to its labels' rarity (`labels`: AudioSet's 1000 / (n + 0.01), summed over
+    a clip's labels, from the CSVs in `labels`). `root` is where the data lie now, if they were moved since they were
+    scanned or packed.
     """
 
     crop_seconds: float = 0.95
     pad: Literal["both", "end"] = "end"
     workers: int | Literal["auto"] = "auto"
+    sampling: Literal["file", "duration", "labels"] = "file"
+    labels: list[str] = field(default_factory=list)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    root: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_seconds < math.inf:
             raise UsageError(f"data.crop_seconds must be positive, not {self.crop_seconds}")
         if self.workers != "auto" and self.workers < 0:
             raise UsageError(f"data.workers must be 'auto' or at least 0, not {self.workers}")
+        if self.root is not None:  # a resumed run may be somewhere else
+            self.root = str(Path(self.root).absolute())
+        if (self.sampling == "labels") != bool(self.labels):
+            raise UsageError("data.sampling=labels goes with data.labels, the CSVs that hold the clips' labels")
 
 
 @dataclass
@@ -61,8 +75,9 @@ class TrainingConfig:
 
     `batch_size` counts the clips of one optimiser step over all processes and accumulated parts.
     `steps` wins over `epochs` where it is given. `precision` auto is bf16 where the hardware multiplies it,
-    float32 elsewhere. `log_every`, `checkpoint_every` and `keep_every` count steps; `keep_every` 0 keeps the
-    last checkpoint alone.
+    float32 elsewhere. `sync_batch_norm`: batch norm and the views' post-normalisation take the statistics of all
+    processes' clips together, where each process would take those of its own. `log_every`, `checkpoint_every` and
+    `keep_every` count steps; `keep_every` 0 keeps the last checkpoint alone.
     """
 
     seed: int = 42
@@ -73,6 +88,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
+    sync_batch_norm: bool = False
     log_every: int = 10
     checkpoint_every: int = 500
     keep_every: int = 0

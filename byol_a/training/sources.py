@@ -1,7 +1,7 @@
-"""Where a run's sounds come from: crops of files read by worker processes, or the synthesiser on the device.
+"""Where a run's sounds come from: crops of clips read by worker processes, or the synthesiser on the device.
 
 Either way, what stands at position p of the run is a function of the seed and p alone: position p is entry
-p mod N of epoch p // N's permutation. Batches are consecutive positions and run on over an epoch's end, so a
+p mod N of epoch p // N's order. Batches are consecutive positions and run on over an epoch's end, so a
 small folder makes full batches and no process ever waits for a short last one.
 """
 
@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from byol_a.data.crops import RandomCrops, from_int16
+from byol_a.data.crops import Key, RandomCrops, from_int16
 from byol_a.data.loader import load_crops
 from byol_a.data.report import FileReport
+from byol_a.data.sampling import EpochOrder, Order
 from byol_a.data.stats import crop_statistics
 from byol_a.data.synth import SynthSource
 from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats, StatsAccumulator
 from byol_a.progress import Progress
+from byol_a.training.clip_list import ClipList
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes
 from byol_a.training.pipeline import mix_seeds
 
-SYNTH = "synth"
 # Sounds per "epoch" of the endless synthesiser: as many as the AudioSet copy of BYOL-A's paper.
 SYNTH_EPOCH = 1_963_807
 STATISTICS_STREAM = 1
@@ -74,19 +73,20 @@ def shares(config: PretrainConfig, processes: Processes) -> list[slice]:
     return [slice(first, first + size) for first in firsts]
 
 
-class FileSource:
-    """Random crops of audio files, read and cut by worker processes as int16."""
+class ClipSource:
+    """Random crops of clips, read and cut by worker processes as int16."""
 
-    def __init__(self, files: list[Path], config: PretrainConfig, processes: Processes) -> None:
-        self.clips_per_epoch = len(files)
+    def __init__(self, clips: ClipList, config: PretrainConfig, processes: Processes) -> None:
+        self.clips_per_epoch = len(clips)
         self.report = FileReport()
-        self._files, self._config, self._processes = files, config, processes
+        self._clips, self._weights = clips.open(config.frontend.sample_rate), clips.weights
+        self._config, self._processes = config, processes
         self._workers = resolve_workers(config.data.workers)
 
     def _crops(self, seed: int) -> RandomCrops:
         config = self._config
         return RandomCrops(
-            self._files, config.crop_samples, config.frontend.sample_rate, seed=seed, pad=config.data.pad
+            self._clips, config.crop_samples, config.frontend.sample_rate, seed=seed, pad=config.data.pad
         )
 
     def statistics(self, frontend: LogMel, limit: int) -> NormStats:
@@ -96,6 +96,7 @@ class FileSource:
             crops,
             frontend,
             limit=limit,
+            weights=self._weights,
             num_workers=self._workers,
             report=self.report,
             device=self._processes.device,
@@ -105,7 +106,8 @@ class FileSource:
         """See `Source`."""
         training, processes = self._config.training, self._processes
         clips = shares(self._config, processes)
-        keys = StreamSampler(self.clips_per_epoch, training.seed, training.batch_size, clips)
+        order = EpochOrder(self.clips_per_epoch, training.seed, self._weights)
+        keys = StreamSampler(order, training.batch_size, clips)
         keys.span(start_step, total_steps)
         pinned = processes.device.type == "cuda"
         loaded = load_crops(self._crops(training.seed), keys, self._workers, pin_memory=pinned)
@@ -149,34 +151,33 @@ class SynthTrainingSource:
                 yield Batch(synth.batch(indices), part)
 
 
-class StreamSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) keys along the run's endless sequence; needs no state to be resumed.
+class StreamSampler(Sampler[list[Key]]):
+    """Batches of crop keys along the run's endless sequence; needs no state to be resumed.
 
     Args:
-        clips_per_epoch: N, files in the source.
-        seed: the run's seed.
+        order: of the clips in each epoch.
         batch_size: clips of one optimiser step.
         parts: which clips of each step to yield, one batch for each slice.
     """
 
-    def __init__(self, clips_per_epoch: int, seed: int, batch_size: int, parts: list[slice]) -> None:
-        self._clips, self._seed, self._batch_size, self._parts = clips_per_epoch, seed, batch_size, parts
+    def __init__(self, order: EpochOrder, batch_size: int, parts: list[slice]) -> None:
+        self._order, self._batch_size, self._parts = order, batch_size, parts
         self._steps = range(0)
-        self._order: tuple[int, np.ndarray] | None = None
+        self._current: tuple[int, Order] | None = None
 
     def span(self, start_step: int, total_steps: int) -> None:
         """Choose the optimiser steps whose batches iteration yields."""
         self._steps = range(start_step, total_steps)
 
-    def key(self, position: int) -> tuple[int, int]:
-        """(epoch, index) of a position in the run's sequence."""
-        epoch, place = divmod(position, self._clips)
-        if self._order is None or self._order[0] != epoch:
-            rng = np.random.default_rng((self._seed, epoch))
-            self._order = epoch, rng.permutation(self._clips)
-        return epoch, int(self._order[1][place])
+    def key(self, position: int) -> Key:
+        """(epoch, index, repeat) of a position in the run's sequence."""
+        epoch, place = divmod(position, self._order.size)
+        if self._current is None or self._current[0] != epoch:
+            self._current = epoch, self._order.epoch(epoch)
+        order = self._current[1]
+        return epoch, int(order.indices[place]), int(order.repeats[place])
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         for step in self._steps:
             origin = step * self._batch_size
             for part in self._parts:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from byol_a.data.crops import Crop, RandomCrops, collate_crops, draw, from_int16, to_int16
+from byol_a.data.crops import RandomCrops, draw, from_int16, to_int16
 from byol_a.data.io import AudioFile, open_audio, read_audio
+from byol_a.data.loader import load_crops
 from byol_a.errors import ByolaError, UsageError
 
 WriteWav = Callable[..., Path]
@@ -136,7 +136,7 @@ def test_bad_files_are_opened_once_and_the_crops_stay_the_same(
         opened[path] += 1
         return open_audio(path)
 
-    monkeypatch.setattr("byol_a.data.crops.open_audio", count_and_open)
+    monkeypatch.setattr("byol_a.data.clips.open_audio", count_and_open)
     crops = RandomCrops(one_of_thirty, S, 16000, seed=0)
     for epoch in (0, 1):
         found = [crops[(epoch, index)] for index in range(30)]
@@ -160,27 +160,28 @@ def test_a_file_damaged_in_one_place_is_not_given_up(files: list[Path], tmp_path
         assert torch.equal(together[(epoch, 0)].wave, crop.wave)
 
 
-def test_collate(files: list[Path]) -> None:
+def test_a_batch_is_its_crops(files: list[Path], tmp_path: Path) -> None:
+    empty = tmp_path / "empty.wav"
+    empty.touch()
+    crops = RandomCrops([empty, *files], S, 16000, seed=0)
+    keys = [(0, 1), (3, 2, 5), (0, 0), (1, 0)]
+    waves, problems = crops.batch(keys)
+    assert waves.shape == (4, S) and waves.dtype == torch.int16
+    for wave, key in zip(waves, keys, strict=True):
+        assert torch.equal(wave, crops[key].wave)
+    assert problems == [(str(empty), "empty")]
+
+
+def test_a_clip_drawn_twice_in_an_epoch_gives_two_crops(files: list[Path]) -> None:
     crops = RandomCrops(files, S, 16000, seed=0)
-    batch = [
-        crops[(0, 0)],
-        Crop(crops[(0, 1)].wave, [("a", "empty"), ("b", "empty")]),
-        Crop(batch_wave(), [("c", "x")]),
-    ]
-    waves, problems = collate_crops(batch)
-    assert waves.shape == (3, S) and waves.dtype == torch.int16
-    assert torch.equal(waves[1], batch[1].wave)
-    assert problems == [("a", "empty"), ("b", "empty"), ("c", "x")]
-
-
-def batch_wave() -> torch.Tensor:
-    return torch.zeros(S, dtype=torch.int16)
+    assert torch.equal(crops[(2, 1)].wave, crops[(2, 1, 0)].wave)
+    assert len({bytes(crops[(2, 1, repeat)].wave.numpy()) for repeat in range(8)}) == 8
 
 
 def test_paths_survive_pickling(files: list[Path], tmp_path: Path) -> None:
     odd = tmp_path / "é \udcff.wav"  # a name that is not UTF-8
     crops = pickle.loads(pickle.dumps(RandomCrops([*files, odd], S, 16000, seed=0)))
-    assert [crops.file(index) for index in range(len(crops))] == [str(path) for path in (*files, odd)]
+    assert [crops.clips.name(index) for index in range(len(crops))] == [str(path) for path in (*files, odd)]
 
 
 def test_workers_give_the_same_crops(files: list[Path], tmp_path: Path) -> None:
@@ -189,13 +190,7 @@ def test_workers_give_the_same_crops(files: list[Path], tmp_path: Path) -> None:
     batches = [[(epoch, index) for index in (first, 6, first + 1)] for epoch in range(2) for first in (0, 2, 4)]
 
     def load(workers: int) -> list[tuple[torch.Tensor, list[tuple[str, str]]]]:
-        loader: DataLoader[Crop] = DataLoader(
-            crops,
-            batch_sampler=batches,  # type: ignore[arg-type]
-            collate_fn=collate_crops,
-            num_workers=workers,
-        )
-        return list(loader)
+        return list(load_crops(crops, batches, workers))
 
     alone, together = load(0), load(2)
     assert len(alone) == len(together) == len(batches)

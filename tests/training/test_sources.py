@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from byol_a.config import build
+from byol_a.data.sampling import EpochOrder
 from byol_a.errors import UsageError
+from byol_a.training.clip_list import ClipList
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes
 from byol_a.training.pipeline import mix_seeds
-from byol_a.training.sources import FileSource, StreamSampler, SynthTrainingSource, resolve_workers, shares
+from byol_a.training.sources import ClipSource, StreamSampler, SynthTrainingSource, resolve_workers, shares
 
 from .small import values
 
@@ -34,33 +37,42 @@ def files(tmp_path: Path, write_wav: Callable[..., Path]) -> list[Path]:
     return [write_wav(tmp_path / f"{n}.wav", seconds=1.0 + n / 10, seed=n) for n in range(5)]
 
 
-def steps(source: FileSource | SynthTrainingSource, first: int, last: int, parts: int = 1) -> list[torch.Tensor]:
+def steps(source: ClipSource | SynthTrainingSource, first: int, last: int, parts: int = 1) -> list[torch.Tensor]:
     """The whole batches of optimiser steps, parts joined."""
     waves = [batch.wave for batch in source.batches(first, last)]
     return [torch.cat(waves[n : n + parts]) for n in range(0, len(waves), parts)]
 
 
 def test_every_epoch_is_a_permutation_and_batches_run_over_its_end() -> None:
-    sampler = StreamSampler(5, seed=1, batch_size=3, parts=[slice(0, 3)])
+    sampler = StreamSampler(EpochOrder(5, seed=1), batch_size=3, parts=[slice(0, 3)])
     sampler.span(0, 10)
     keys = [key for batch in sampler for key in batch]
     assert len(keys) == 30
     assert [len(batch) for batch in sampler] == [3] * 10
     for epoch in range(6):
-        indices = [index for number, index in keys if number == epoch]
+        indices = [index for number, index, repeat in keys if number == epoch]
         assert sorted(indices) == [0, 1, 2, 3, 4]
     assert keys[:5] != keys[5:10]
 
 
 def test_a_stream_goes_on_anywhere() -> None:
-    whole = StreamSampler(7, 3, 4, [slice(0, 4)])
+    whole = StreamSampler(EpochOrder(7, 3), 4, [slice(0, 4)])
     whole.span(0, 9)
-    rest = StreamSampler(7, 3, 4, [slice(0, 4)])
+    rest = StreamSampler(EpochOrder(7, 3), 4, [slice(0, 4)])
     rest.span(5, 9)
     assert list(whole)[5:] == list(rest)
-    other = StreamSampler(7, 4, 4, [slice(0, 4)])
+    other = StreamSampler(EpochOrder(7, 4), 4, [slice(0, 4)])
     other.span(0, 9)
     assert list(whole) != list(other)
+
+
+def test_weighted_epochs_name_the_crops_of_one_clip() -> None:
+    sampler = StreamSampler(EpochOrder(4, 0, weights=np.array([1.0, 5.0, 2.0, 0.0])), 8, [slice(0, 8)])
+    sampler.span(0, 4)
+    keys = [key for batch in sampler for key in batch]
+    assert len(set(keys)) == len(keys) == 32
+    assert {index for _, index, _ in keys} == {0, 1, 2}
+    assert max(repeat for _, _, repeat in keys) >= 1
 
 
 @pytest.mark.parametrize("kind", ["files", "synth"])
@@ -68,10 +80,10 @@ def test_a_stream_goes_on_anywhere() -> None:
 def test_processes_and_parts_share_the_same_batches(
     kind: str, world_size: int, accumulate: int, files: list[Path]
 ) -> None:
-    def source(settings: PretrainConfig, processes: Processes) -> FileSource | SynthTrainingSource:
+    def source(settings: PretrainConfig, processes: Processes) -> ClipSource | SynthTrainingSource:
         if kind == "synth":
             return SynthTrainingSource(settings, processes)
-        return FileSource(files, settings, processes)
+        return ClipSource(ClipList.of_files(files), settings, processes)
 
     alone = steps(source(config(), process()), 0, 3)
     settings = config(accumulate=accumulate)
@@ -84,15 +96,15 @@ def test_processes_and_parts_share_the_same_batches(
 
 
 def test_workers_change_nothing(files: list[Path]) -> None:
-    one = steps(FileSource(files, config(workers=0), process()), 2, 5)
-    two = steps(FileSource(files, config(workers=2), process()), 2, 5)
+    one = steps(ClipSource(ClipList.of_files(files), config(workers=0), process()), 2, 5)
+    two = steps(ClipSource(ClipList.of_files(files), config(workers=2), process()), 2, 5)
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a, b)
 
 
 def test_a_bad_file_is_reported_and_the_batch_stays_full(files: list[Path]) -> None:
     files[2].write_bytes(b"no audio at all")
-    source = FileSource(files, config(), process())
+    source = ClipSource(ClipList.of_files(files), config(), process())
     batches = steps(source, 0, 3)
     assert [len(batch) for batch in batches] == [8] * 3
     assert [path for path, _ in source.report.items()] == [str(files[2])]
