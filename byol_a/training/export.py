@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import byol_a
-from byol_a.errors import UsageError
+from byol_a.errors import ByolaError, UsageError
 from byol_a.model import BYOLA
 from byol_a.normalize import NormStats
-from byol_a.training.checkpoint import load_checkpoint
+from byol_a.training.checkpoint import DamagedCheckpoint, load_checkpoint
 from byol_a.training.config import PretrainConfig
+from byol_a.training.ending import sentence
 from byol_a.training.run_folder import RunFolder
 
 ENCODER_PREFIX = "online.encoder."
@@ -21,14 +22,23 @@ def export(run: str | Path, out: str | Path, checkpoint: Path | None = None, ove
 
     Raises:
         UsageError: if `run` holds no run or no checkpoint yet, or `out` exists.
+        ByolaError: if the checkpoint is damaged or another run's.
     """
     folder = RunFolder(run)
     folder.require()
     checkpoint = checkpoint if checkpoint is not None else folder.last_checkpoint
     if not checkpoint.is_file():
         raise UsageError(f"{folder.path} has no checkpoint {checkpoint} yet; nothing can be exported")
-    snapshot = load_checkpoint(checkpoint)
-    model = model_of(folder.config(), snapshot, folder.description())
+    config, description = folder.config(), folder.description()
+    try:
+        model = model_of(config, load_checkpoint(checkpoint), description)
+    except DamagedCheckpoint as damage:
+        raise ByolaError(f"{damage}; choose another one of {checkpoint.parent} with --checkpoint") from damage
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ByolaError(
+            f"the checkpoint {checkpoint} does not fit the run in {folder.path} ({sentence(error)[:200]}); choose one "
+            "of its own with --checkpoint"
+        ) from error
     model.save_pretrained(out, overwrite=overwrite)
     return Path(out)
 

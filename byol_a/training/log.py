@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,13 +17,13 @@ from byol_a.training.run_folder import RunFolder
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without a last line that a kill cut short."""
+    """The rows of a metrics.jsonl, without a last line that a kill cut short and any other that is damaged."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            row = json.loads(line)
+            if all(isinstance(row[name], int | float) for name in ("step", "clips", "loss", "collapse")):
+                rows.append(row)
     return rows
 
 
@@ -88,6 +90,11 @@ class RunLog:
     def advance(self, steps: int = 1) -> None:
         """Count steps that are done."""
         self._progress.advance(steps * self._batch_size)
+
+    def sync(self) -> None:
+        """See to it that what was recorded survives a power cut, as the checkpoint does that is written next."""
+        if self._enabled:
+            os.fsync(self._file.fileno())
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics after `step` steps; the rate over the steps since the last record is added."""

@@ -1,15 +1,15 @@
-"""Pre-training from start to finish: the loop, and what stands before and after it."""
+"""Pre-training from start to finish: what stands before the loop and after it."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 import byol_a
 from byol_a.data.report import FileReport
@@ -17,16 +17,18 @@ from byol_a.device import resolve_precision
 from byol_a.errors import ByolaError, require
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats
-from byol_a.training.checkpoint import load_checkpoint, save_checkpoint
+from byol_a.training.checkpoint import load_checkpoint, previous_of
+from byol_a.training.clip_list import SYNTH, ClipList, gather_clips, is_synth
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes, join_processes
+from byol_a.training.ending import sentence
 from byol_a.training.export import export
-from byol_a.training.file_list import data_fingerprint, find_files, is_synth
-from byol_a.training.interrupt import Interrupted, StopSignals
-from byol_a.training.log import RunLog, read_metrics
+from byol_a.training.log import read_metrics
+from byol_a.training.loop import kept, resume_command, train
 from byol_a.training.plot import plot_training
+from byol_a.training.recovery import mend_checkpoint
 from byol_a.training.run_folder import RunFolder
-from byol_a.training.sources import SYNTH, Batch, FileSource, Source, SynthTrainingSource, shares
+from byol_a.training.sources import ClipSource, Source, SynthTrainingSource, shares
 from byol_a.training.trainer import Trainer
 
 
@@ -37,11 +39,11 @@ def pretrain(
     device: str = "auto",
     recipe: str | None = None,
 ) -> Path:
-    """Pre-train a model on folders of audio, or on synthesised sound.
+    """Pre-train a model on audio, or on synthesised sound.
 
     Args:
         config: the run's configuration.
-        data: audio files and folders, or the single word "synth".
+        data: audio files and folders, an index (`byol-a scan`), a store (`byol-a pack`), or the word "synth".
         out: folder of the new run; must not hold anything.
         device: "auto", "cpu", "cuda" or "cuda:N".
         recipe: name of the recipe, for the model's provenance.
@@ -55,13 +57,12 @@ def pretrain(
         ByolaError: if no file is usable, the loss is not finite or a checkpoint cannot be written.
     """
     folder = RunFolder(out)
-    processes = join_processes(device)
-    try:
+    with join_processes(device) as processes:
         if processes.is_main:
             folder.refuse_existing()
         config = _fitted(config, processes)
-        files, unusable = ([], []) if is_synth(data) else find_files(data, processes)
-        source = _open_source(config, files, processes)
+        clips, unusable = (None, []) if is_synth(data) else gather_clips(data, config.data, processes)
+        source = _open_source(config, clips, processes)
         source.report.extend(unusable)
         trainer = _new_trainer(config, source, processes)
         # Written only now: a job that found nothing to learn from leaves no folder in the way of the next try.
@@ -71,14 +72,13 @@ def pretrain(
                 "torch_version": torch.__version__,
                 "recipe": recipe,
                 "data": [str(entry) for entry in data],
-                "files": len(files) or None,
-                "data_fingerprint": data_fingerprint(files) if files else SYNTH,
+                "files": len(clips) if clips is not None else None,
+                "data_fingerprint": clips.fingerprint if clips is not None else SYNTH,
                 "seed": config.training.seed,
             }
-            folder.create(config, files, description)
-        return _run(trainer, source, folder)
-    finally:
-        processes.close()
+            folder.create(config, clips, description)
+        with _alone(folder, processes):
+            return _run(trainer, source, folder)
 
 
 def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Path:
@@ -88,22 +88,25 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
     """
     folder = RunFolder(out)
     folder.require()
-    processes = join_processes(device)
-    try:
+    with join_processes(device) as processes, _alone(folder, processes):
         config = _fitted(config, processes)
-        source = _open_source(config, folder.files(), processes)
+        clips = folder.clips()
+        source = _open_source(config, clips if clips is None else clips.at_root(config.data.root), processes)
         source.report.extend(FileReport.read(folder.bad_files).items())
         if processes.is_main:
             # The next --resume must go on with the settings of this one.
             folder.write_config(config)
-            folder.remove_partial_checkpoints()
-        if folder.last_checkpoint.exists():
-            trainer = _restored_trainer(config, source, processes, load_checkpoint(folder.last_checkpoint))
+            folder.remove_partial_files()
+        if _has_checkpoint(folder, processes):
+            trainer = _restored_trainer(config, source, processes, folder.last_checkpoint)
         else:
             trainer = _new_trainer(config, source, processes)
         return _run(trainer, source, folder)
-    finally:
-        processes.close()
+
+
+def _alone(folder: RunFolder, processes: Processes) -> contextlib.AbstractContextManager[Any]:
+    """The main process's claim to be the only one that writes to the run."""
+    return folder.writing() if processes.is_main else contextlib.nullcontext()
 
 
 def total_steps(config: PretrainConfig, clips_per_epoch: int) -> int:
@@ -122,9 +125,9 @@ def _fitted(config: PretrainConfig, processes: Processes) -> PretrainConfig:
     return replace(config, training=replace(config.training, precision=precision))
 
 
-def _open_source(config: PretrainConfig, files: list[Path], processes: Processes) -> Source:
-    """Crops of the files, or synthesised sounds where there are none."""
-    return FileSource(files, config, processes) if files else SynthTrainingSource(config, processes)
+def _open_source(config: PretrainConfig, clips: ClipList | None, processes: Processes) -> Source:
+    """Crops of the clips, or synthesised sounds where there are none."""
+    return SynthTrainingSource(config, processes) if clips is None else ClipSource(clips, config, processes)
 
 
 def _new_trainer(config: PretrainConfig, source: Source, processes: Processes) -> Trainer:
@@ -139,24 +142,53 @@ def _new_trainer(config: PretrainConfig, source: Source, processes: Processes) -
     return Trainer(config, NormStats(**processes.broadcast(measured)), processes, steps)
 
 
-def _restored_trainer(
-    config: PretrainConfig, source: Source, processes: Processes, snapshot: dict[str, Any]
-) -> Trainer:
-    """A trainer as it was when `snapshot` was taken."""
-    # Running statistics come back with the pipeline's own state.
-    stats = NormStats(**snapshot["stats"]) if config.normalization.kind == "dataset" else None
-    trainer = Trainer(config, stats, processes, total_steps(config, source.clips_per_epoch))
-    trainer.restore(snapshot)
+def _has_checkpoint(folder: RunFolder, processes: Processes) -> bool:
+    """Whether there is a checkpoint to go on from; the main process sees to it that it is a good one."""
+    found: bool | ByolaError = False
+    if processes.is_main:
+        try:
+            found = mend_checkpoint(folder.last_checkpoint)
+        except ByolaError as error:
+            found = error
+    found = processes.broadcast(found)
+    if isinstance(found, ByolaError):
+        raise found
+    return found
+
+
+def _restored_trainer(config: PretrainConfig, source: Source, processes: Processes, checkpoint: Path) -> Trainer:
+    """A trainer as it was when the checkpoint was written.
+
+    Raises:
+        ByolaError: if the checkpoint is another run's.
+    """
+    snapshot = load_checkpoint(checkpoint)
+    try:
+        # Running statistics come back with the pipeline's own state.
+        stats = NormStats(**snapshot["stats"]) if config.normalization.kind == "dataset" else None
+        trainer = Trainer(config, stats, processes, total_steps(config, source.clips_per_epoch))
+        trainer.restore(snapshot)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ByolaError(
+            f"the checkpoint {checkpoint} does not fit the run's settings ({sentence(error)[:200]}); if it is another "
+            f"run's, put this one's in its place ({previous_of(checkpoint).name}, if it is there)"
+        ) from error
     return trainer
 
 
 def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
     """Train to the last step, then write the picture and the model; the main process alone writes."""
     is_main = trainer.processes.is_main
+    trainer.processes.remember_run(folder.path)
     if is_main and trainer.step >= trainer.total_steps:
         print(f"the run is complete at {trainer.step} steps; to go on, give --steps or --epochs", flush=True)
     try:
-        _train(trainer, source, folder)
+        train(trainer, source, folder)
+    except OSError as error:
+        raise ByolaError(
+            f"the run ended at step {trainer.step} ({sentence(error)}); {kept(folder)}; mend that and continue with: "
+            f"{resume_command(folder)}"
+        ) from error
     finally:
         if is_main and len(source.report):
             # Bad files may lie in the folders beside those counted: what was listed, not what was found.
@@ -165,82 +197,12 @@ def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
         rows = read_metrics(folder.metrics)
         if rows:
             plot_training(rows, folder.plot, f"{trainer.config.encoder.name}, {rows[-1]['clips']:,} clips")
-        export(folder.path, folder.model, overwrite=True)
+        try:
+            export(folder.path, folder.model, overwrite=True)
+        except (OSError, SafetensorError) as error:
+            raise ByolaError(
+                f"the run is complete and saved, but its model could not be written ({sentence(error)}); mend that and "
+                f"use: byol-a export {folder.path} --out {folder.model} --overwrite"
+            ) from error
         print(f"model: {folder.model}", flush=True)
     return folder.model
-
-
-def _train(trainer: Trainer, source: Source, folder: RunFolder) -> None:
-    """The loop: batches in, steps, a log line and a checkpoint now and then."""
-    config, processes = trainer.config, trainer.processes
-    training = config.training
-    checks_each_step = processes.device.type == "cpu"  # on a GPU reading the loss would wait for the device
-    log = RunLog(
-        folder,
-        trainer.step,
-        trainer.total_steps,
-        training.batch_size,
-        tensorboard=training.tensorboard,
-        enabled=processes.is_main,
-    )
-    batches = source.batches(trainer.step, trainer.total_steps)
-    with contextlib.closing(batches), StopSignals() as stop, log:
-        for parts in _grouped(batches, training.accumulate):
-            output = trainer.train_step(parts)
-            log.advance()
-            last = trainer.step == trainer.total_steps
-            due_log = trainer.step % training.log_every == 0 or last
-            due_copy = training.keep_every > 0 and trainer.step % training.keep_every == 0
-            due_checkpoint = trainer.step % training.checkpoint_every == 0 or due_copy or last
-            if due_log or due_checkpoint or checks_each_step:
-                _require_finite(trainer, output.loss, folder)
-            if due_log:
-                log.record(trainer.step, trainer.metrics(output))
-            stopping = processes.any(stop.number != 0)
-            if due_checkpoint or stopping:
-                _save(trainer, source.report, folder, keep=due_copy)
-            if stopping and not last:
-                raise Interrupted(
-                    f"stopped at step {trainer.step} of {trainer.total_steps}, everything is saved; continue with: "
-                    f"byol-a pretrain --resume --out {folder.path}",
-                    stop.number or 15,
-                )
-
-
-def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    iterator = iter(batches)
-    while group := list(itertools.islice(iterator, size)):
-        yield group
-
-
-def _require_finite(trainer: Trainer, loss: torch.Tensor, folder: RunFolder) -> None:
-    finite = bool(torch.isfinite(loss))
-    if trainer.processes.any(not finite):
-        what = f"the loss became {loss.item()}" if not finite else "the loss of another process was not finite"
-        raise _diverged(what, trainer, folder)
-
-
-def _diverged(what: str, trainer: Trainer, folder: RunFolder) -> ByolaError:
-    if folder.last_checkpoint.exists():
-        kept = f"the last good checkpoint is {folder.last_checkpoint}"
-    else:
-        kept = "no checkpoint was written before"
-    return ByolaError(
-        f"{what} at step {trainer.step}; {kept}; continue it with --resume and a smaller optimizer.lr, "
-        "an optimizer.clip_norm or training.precision=float32"
-    )
-
-
-def _save(trainer: Trainer, report: FileReport, folder: RunFolder, keep: bool) -> None:
-    """Write a checkpoint and the report of bad files; every process takes part, the main one writes."""
-    # A finite loss says nothing about the update that followed it.
-    if trainer.processes.any(not trainer.is_finite()):
-        raise _diverged("the weights became infinite or not a number", trainer, folder)
-    snapshot = trainer.snapshot()
-    for problems in trainer.processes.gather(report.items()):
-        report.extend(problems)
-    if trainer.processes.is_main:
-        keep_as = folder.checkpoints / f"step-{trainer.step}.pt" if keep else None
-        save_checkpoint(snapshot, folder.last_checkpoint, keep_as)
-        if len(report):
-            report.write(folder.bad_files)
