@@ -153,28 +153,34 @@ class RunningNorm(nn.Module):
 
     def _update(self, logmel: Tensor) -> None:
         if int(self.updates) < self.max_updates:
-            rows = _moments(logmel)[None]  # (1, 3)
-            if dist.is_available() and dist.is_initialized():
-                everyone = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-                dist.all_gather(everyone, rows)
-                rows = torch.cat(everyone)
+            rows = _everyones(_moments(logmel))
             self.moments.copy_(_combine(torch.cat([self.moments[None], rows.to(self.moments)])))
             self.updates += 1
         self._settled = int(self.updates) >= self.max_updates
 
 
-def post_norm(views: Tensor) -> Tensor:
+def post_norm(views: Tensor, synchronized: bool = False) -> Tensor:
     """Normalise augmented views by the batch's mean and std (arXiv 2103.06695, post-normalisation).
 
     Args:
         views: (2B, F, T), both views of every clip, concatenated.
+        synchronized: whether the batch is that of all processes of a distributed run, or this process's own part.
 
     Returns:
         The same shape; mean 0, std 1 (the unbiased estimate) over all values. A constant batch gives zeros.
     """
-    centred = views - views.mean()
+    mean = views.mean()
+    centred = views - mean
     # The norm of a centred vector is its std times sqrt(n - 1); one vectorised pass, unlike torch.std on CPU.
-    std = torch.linalg.vector_norm(centred) / math.sqrt(max(1, views.numel() - 1))
+    norm = torch.linalg.vector_norm(centred)
+    if synchronized and _is_distributed():
+        count = torch.full_like(mean, views.numel(), dtype=torch.float64)
+        own = torch.stack([count, mean.to(torch.float64), norm.to(torch.float64).square()])
+        count, common_mean, sum_of_squares = _combine(_everyones(own)).unbind()
+        centred += (mean - common_mean).to(views.dtype)
+        std = (sum_of_squares / (count - 1).clamp_min(1)).sqrt().to(views.dtype)
+    else:
+        std = norm / math.sqrt(max(1, views.numel() - 1))
     return centred / std.clamp_min(torch.finfo(views.dtype).eps)
 
 
@@ -187,6 +193,19 @@ def _moments(values: Tensor) -> Tensor:
     variance, mean = torch.var_mean(values.to(torch.float64), correction=0)
     count = torch.full_like(mean, values.numel())
     return torch.stack([count, mean, variance * count])
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _everyones(moments: Tensor) -> Tensor:
+    """Moments (3,) of this process -> those of all processes of a distributed run (n, 3)."""
+    if not _is_distributed():
+        return moments[None]
+    rows = [torch.empty_like(moments) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, moments)
+    return torch.stack(rows)
 
 
 def _combine(moments: Tensor) -> Tensor:

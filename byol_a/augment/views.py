@@ -49,12 +49,12 @@ class Views(nn.Module):
     Post-norm takes both views together. The mixup memory is in the state dict.
 
     Where several processes share a batch, each keeps the memory of its own clips, and post-norm takes the
-    process's own part of the batch [choice].
+    process's own part of the batch [choice], or with `synchronized` the whole one.
     """
 
-    def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int) -> None:
+    def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int, synchronized: bool = False) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.synchronized = config, synchronized
         size = (n_mels, n_frames)
         crop = config.random_resize_crop
         self.gaussian = GaussianMixing(config.gaussian, *size) if config.gaussian is not None else None
@@ -99,7 +99,7 @@ class Views(nn.Module):
         if self.fader is not None and params.fader is not None:
             views = self.fader.apply(views, params.fader)
         if self.config.post_norm:
-            views = post_norm(views.flatten(0, 1)).view(views.shape)
+            views = post_norm(views.flatten(0, 1), self.synchronized).view(views.shape)
         return views.contiguous()
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:

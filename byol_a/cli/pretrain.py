@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from byol_a.training.config import PretrainConfig
+    from byol_a.training.job import Job
 
 # What may change when a run is continued: nothing that would make the state in the checkpoint another run's.
 RESUMABLE = (
@@ -24,17 +26,28 @@ RESUMABLE = (
     "optimizer.schedule",
     "optimizer.clip_norm",
     "data.workers",
+    "data.root",
 )
 
 
 @click.command(short_help="Pre-train an encoder on unlabelled audio.")
 @click.option("--recipe", help="Name of a recipe (see `byol-a recipes`) or a YAML file.  [default: byola_v2]")
-@click.option("--data", multiple=True, metavar="DIR [DIR ...]", help="Audio files and folders, or the word synth.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="DIR [DIR ...]",
+    help="Audio files and folders, an index, a store, or the word synth.",
+)
 @click.option("--out", type=click.Path(), help="Folder of the run; must not exist, unless with --resume.")
 @click.option("--steps", type=int, help="Optimiser steps in all.")
 @click.option("--epochs", type=int, help="Passes over the data in all.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out from its last checkpoint.")
+@click.option(
+    "--auto-resume",
+    is_flag=True,
+    help="Continue the run in --out if it has begun, begin it if not: for schedulers that repeat a command.",
+)
 @click.option("--print-config", is_flag=True, help="Show the resolved configuration as YAML and stop.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE ...]")
 def pretrain(
@@ -45,6 +58,7 @@ def pretrain(
     epochs: int | None,
     device: str,
     resume: bool,
+    auto_resume: bool,
     print_config: bool,
     overrides: tuple[str, ...],
 ) -> None:
@@ -59,6 +73,27 @@ def pretrain(
     byol-a pretrain --resume --out runs/first
     torchrun --nproc-per-node 8 -m byol_a pretrain --data audioset/ --out runs/big
     """
+    # Of a connection that breaks, which is told in one sentence, torch's C++ side would print a page.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from byol_a.training.job import together
+
+    with together() as job:
+        _pretrain(job, recipe, data, out, steps, epochs, device, resume, auto_resume, print_config, overrides)
+
+
+def _pretrain(
+    job: Job,
+    recipe: str | None,
+    data: tuple[str, ...],
+    out: str | None,
+    steps: int | None,
+    epochs: int | None,
+    device: str,
+    resume: bool,
+    auto_resume: bool,
+    print_config: bool,
+    overrides: tuple[str, ...],
+) -> None:
     from byol_a.errors import UsageError
 
     # `--data A B` leaves B among the arguments: whatever exists, or is not KEY=VALUE, is data.
@@ -75,6 +110,9 @@ def pretrain(
         if recipe is not None or data:
             raise UsageError("--resume continues with the run's own recipe and data; leave out --recipe and --data")
         config = _resumed_config(out, changes)
+    elif out is not None and job.decide("goes on", lambda: _has_begun(job, out, auto_resume)):
+        resume = True
+        config = _continued_config(out, changes, say=job.rank == 0)
     else:
         config = _recipe_config(recipe or "byola_v2", changes)
     if print_config:
@@ -88,14 +126,14 @@ def pretrain(
         raise UsageError("what should be learned from? give --data DIR, or --data synth for synthesised sound")
     from byol_a.allocator import keep_freed_memory
     from byol_a.device import pick_device
-    from byol_a.training import pretrain as job
+    from byol_a.training import pretrain as training
 
     if pick_device(device).type == "cpu":
         keep_freed_memory()
     if resume:
-        job.resume(config, out, device)
+        training.resume(config, out, device)
     else:
-        job.pretrain(config, data, out, device, recipe or "byola_v2")
+        training.pretrain(config, data, out, device, recipe or "byola_v2")
 
 
 def _recipe_config(recipe: str, changes: list[str]) -> PretrainConfig:
@@ -107,21 +145,44 @@ def _recipe_config(recipe: str, changes: list[str]) -> PretrainConfig:
     return build(PretrainConfig, values, f"recipe {recipe}")
 
 
+def _has_begun(job: Job, out: str, auto_resume: bool) -> bool:
+    """Whether this command line goes on with the run in `out`: as asked, or for an earlier start of the same job."""
+    from byol_a.training.run_folder import RunFolder
+
+    return RunFolder(out).config_file.is_file() and (auto_resume or job.remembers_run(Path(out)))
+
+
 def _resumed_config(out: str, changes: list[str]) -> PretrainConfig:
-    from byol_a.config import apply_overrides, build, to_dict
     from byol_a.errors import UsageError
+
+    config, refused = _changed_config(out, changes)
+    if refused:
+        raise UsageError(
+            f"{refused[0]} cannot change in the middle of a run (only {', '.join(RESUMABLE)} can); "
+            "start a new run with another --out"
+        )
+    return config
+
+
+def _continued_config(out: str, changes: list[str], say: bool) -> PretrainConfig:
+    """The run's own settings, with those changes of the repeated command line that a run can take."""
+    config, refused = _changed_config(out, changes)
+    if refused:
+        config, _ = _changed_config(out, [change for change in changes if change.partition("=")[0] in RESUMABLE])
+        if say:
+            click.echo(f"the run in {out} goes on with its own {', '.join(refused)}", err=True)
+    return config
+
+
+def _changed_config(out: str, changes: list[str]) -> tuple[PretrainConfig, list[str]]:
+    """The settings of the run in `out` with `changes`, and the keys among these that make it another run."""
+    from byol_a.config import apply_overrides, build, to_dict
     from byol_a.training.config import PretrainConfig
     from byol_a.training.run_folder import RunFolder
 
     before = to_dict(RunFolder(out).config())
     config = build(PretrainConfig, apply_overrides(before, changes), out)
-    changed = [key for key in _differences(before, to_dict(config)) if key not in RESUMABLE]
-    if changed:
-        raise UsageError(
-            f"{changed[0]} cannot change in the middle of a run (only {', '.join(RESUMABLE)} can); "
-            "start a new run with another --out"
-        )
-    return config
+    return config, [key for key in _differences(before, to_dict(config)) if key not in RESUMABLE]
 
 
 def _differences(before: Any, after: Any, path: str = "") -> list[str]:

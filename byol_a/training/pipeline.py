@@ -29,7 +29,9 @@ class ViewPipeline(nn.Module):
             batches = -(-config.normalization.crops // config.training.batch_size)
             self.normalize = RunningNorm(batches * config.training.accumulate)
         n_frames = self.frontend.frames_of(config.crop_samples)
-        self.views = Views(config.augment, config.frontend.n_mels, n_frames)
+        self.views = Views(
+            config.augment, config.frontend.n_mels, n_frames, synchronized=config.training.sync_batch_norm
+        )
 
     def draw(self, batch: int, seed: int, step: int, device: torch.device) -> ViewParams:
         """The augmentation parameters of `batch` clips at a step: a function of (seed, step) on a kind of device."""

@@ -21,6 +21,7 @@ from byol_a.training.distributed import Processes
 from byol_a.training.optimizers import build_optimizer, learning_rate
 from byol_a.training.pipeline import ViewPipeline, mix_seeds
 from byol_a.training.sources import Batch
+from byol_a.training.sync_batch_norm import synchronize_batch_norm
 
 
 class Trainer:
@@ -41,6 +42,8 @@ class Trainer:
         encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder.options)
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        if training.sync_batch_norm and processes.world_size > 1:
+            synchronize_batch_norm(self.method, device)
         self.pipeline = ViewPipeline(config, stats).to(device).train()
         n_frames = self.pipeline.frontend.frames_of(config.crop_samples)
         if n_frames < encoder.min_frames:
@@ -51,7 +54,8 @@ class Trainer:
         self.optimizer = build_optimizer(config.optimizer, self.method)
         self._forward: Any = torch.compile(self.method) if training.compile else self.method
         if processes.world_size > 1:
-            self._forward = DistributedDataParallel(self._forward)
+            # Buffers need not travel: training does not read running statistics, and the main process writes its own.
+            self._forward = DistributedDataParallel(self._forward, broadcast_buffers=False)
         # From here on randomness is dropout's, which must differ between processes.
         torch.manual_seed(mix_seeds(training.seed, processes.rank))
 
