@@ -27,11 +27,13 @@ from byol_a.allocator import keep_freed_memory
 from byol_a.config import apply_overrides, build
 from byol_a.data.files import find_audio
 from byol_a.data.io import resample
+from byol_a.device import pick_device
 from byol_a.normalize import NormStats
 from byol_a.recipes import read_recipe
+from byol_a.training.clip_list import ClipList
 from byol_a.training.config import PretrainConfig
-from byol_a.training.distributed import join_processes
-from byol_a.training.sources import FileSource, resolve_workers
+from byol_a.training.distributed import Processes
+from byol_a.training.sources import ClipSource, resolve_workers
 from byol_a.training.trainer import Trainer
 
 SYNTHETIC_FILES = 512
@@ -72,12 +74,12 @@ def write_files(folder: Path, sample_rate: int) -> Path:
 
 def measure(config: PretrainConfig, files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     """All figures as a JSON-able dictionary."""
-    processes = join_processes(options.device)
+    processes = Processes(0, 1, pick_device(options.device))
     device, batch = processes.device, config.training.batch_size
     if device.type == "cpu":
         keep_freed_memory()  # as `byol-a pretrain` does
     trainer = Trainer(config, NormStats(-7.0, 4.5), processes, total_steps=10**9)
-    source = FileSource(files, config, processes)
+    source = ClipSource(ClipList.of_files(files), config, processes)
     endless = 10**9
 
     def synchronised(work: Callable[[], Any]) -> Callable[[], None]:

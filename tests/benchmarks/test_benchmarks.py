@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.training.small import RECIPE, environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +46,20 @@ def test_embed(tmp_path: Path) -> None:
     assert "s/s" in text
     rates = json.loads(figures.read_text())["audio_seconds_per_second"]
     assert set(rates) == {f"{part}, {precision}" for part in ("encoder", "files") for precision in ("float32", "bf16")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is measured through Linux's /proc")
+def test_data(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    text = run("data.py", "--quick", "--folder", tmp_path, "--json", figures)
+    assert "target" in text and "order by labels" in text
+    found = json.loads(figures.read_text())
+    for mode in ("process", "worker"):
+        rates = found[f"crops_per_second_in_one_{mode}"]
+        assert {"store", "wav", "flac", "mp3", "ogg"} <= set(rates)
+        assert all(rate > 0 for rate in rates.values())
+    assert found["index"]["rows"] == 3000 and set(found["index"]["order_seconds"]) == {"file", "duration", "labels"}
+    assert list(tmp_path.iterdir()) == [figures]
+    plan = run("plan.py", figures, "--nodes", 2, "--gpus", 4, "--clips", 1e6, "--cache-gb", 80)
+    assert "| all | 11,574 |" in plan and "| each of 8 GPUs | 1,447 | 44.0 |" in plan
+    assert "| store | 320 GB | 1,250 shards |" in plan and "| 75% |" in plan
