@@ -8,10 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+from weakref import WeakSet
 
 from byol_a.errors import UsageError
 
-# Worker processes of a writer that was killed hold its lock until they notice, which takes them a moment.
+# Workers that a killed writer did not fork hold its lock until they notice, which takes them a moment.
 PATIENCE_SECONDS = 5.0
 _LOOK_EVERY = 0.05
 
@@ -19,8 +20,8 @@ _LOOK_EVERY = 0.05
 class WriterLock:
     """Keeps other processes from writing to the same place; a context manager.
 
-    The lock goes with the process, and the workers it forked, however they end. Where the system or the file system
-    knows no locks, nothing is locked.
+    The lock goes with the process, however that ends; workers that it forked have no part in it. Where the system or
+    the file system knows no locks, nothing is locked.
 
     Args:
         path: the lock's file; it is made, with its folder, and stays.
@@ -62,6 +63,7 @@ class WriterLock:
                 pass
             if self._is_there(file):
                 self._file = file
+                _HELD.add(self)
             else:  # whoever held the lock before has removed it meanwhile
                 file.close()
         return self
@@ -83,3 +85,23 @@ class WriterLock:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
+            _HELD.discard(self)
+
+    def forget(self) -> None:
+        """In a process that was forked: let go of the lock without unlocking it for the one that holds it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+_HELD: WeakSet[WriterLock] = WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in list(_HELD):
+        lock.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # A worker in the middle of long work would keep the lock of a writer that was killed.
+    os.register_at_fork(after_in_child=_forget_all)

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.errors import ByolaError, UsageError, require
 from byol_a.files import atomic_file
 from byol_a.matrix import FORMATS, matrix_name, open_matrix
@@ -101,7 +102,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 def read_table(path: Path, **options: Any) -> pa.Table:
     """A Parquet file, every value of it checked; raises whatever Arrow does if it is damaged."""
-    with path.open("rb") as file:  # opened here: Arrow takes no name that is not UTF-8
+    with arrow_file(path) as file:
         table = pq.read_table(file, **options)
     table.validate(full=True)
     return table

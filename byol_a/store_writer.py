@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file, refuse_existing, write_json
 from byol_a.lock import WriterLock
@@ -324,24 +325,21 @@ def _write(file: Any, values: np.ndarray) -> None:
         left = left[file.write(left) :]
 
 
-# Arrow takes no name that is not UTF-8: it is given open files.
-
-
 def _write_table(table: pa.Table, path: Path) -> None:
-    with atomic_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as partial, arrow_file(partial, "wb") as file:
         pq.write_table(table, file)
 
 
 def _count_rows(table: Path) -> int:
-    with table.open("rb") as file:
+    with arrow_file(table) as file:
         n_rows: int = pq.read_metadata(file).num_rows
         return n_rows
 
 
 def _join_tables(tables: Iterable[Path], path: Path) -> None:
-    with atomic_file(path) as partial, partial.open("wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
+    with atomic_file(path) as partial, arrow_file(partial, "wb") as file, pq.ParquetWriter(file, SCHEMA) as writer:
         for table in tables:
-            with table.open("rb") as source:
+            with arrow_file(table) as source:
                 for batch in pq.ParquetFile(source).iter_batches():
                     writer.write_batch(batch.replace_schema_metadata(None))
 

@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.data.tar import split_archive
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file
@@ -87,7 +87,7 @@ class AudioIndex:
         if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for, a folder read as a whole
             raise UsageError(f"{path} is not an index of audio files: it is no file")
         try:
-            with Path(path).open("rb") as file:  # opened here: Arrow takes no name that is not UTF-8
+            with arrow_file(path) as file:
                 index = cls(_read_columns(file, path, columns), str(path))
         except FileNotFoundError as error:
             raise UsageError(f"there is no index {path}; make one with `byol-a scan DIR --out INDEX`") from error
@@ -116,7 +116,7 @@ class AudioIndex:
         """
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
         columns = {name: self.column(name) for name in dict.fromkeys((*SCHEMA.names, *self.table.column_names))}
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
+        with atomic_file(path) as temporary, arrow_file(temporary, "wb") as file:
             pq.write_table(pa.table(columns).replace_schema_metadata(metadata), file, compression="zstd")
 
     def __reduce__(self) -> tuple[type[AudioIndex], tuple[pa.Table]]:
@@ -230,7 +230,7 @@ class AudioIndex:
                 raise ByolaError(f"{origin} has the impossible {column} {lowest}; scan again")
 
 
-def _read_columns(file: BinaryIO, path: str | os.PathLike[str], columns: Sequence[str] | None) -> pa.Table:
+def _read_columns(file: pa.OSFile, path: str | os.PathLike[str], columns: Sequence[str] | None) -> pa.Table:
     """The columns of an index that is a Parquet file with the required ones, of a format that is known."""
     there = pq.read_schema(file)
     described = (there.metadata or {}).get(b"format_version", FORMAT_VERSION.encode()).decode("ascii", "replace")

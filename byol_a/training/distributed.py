@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -146,9 +147,12 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
 
 def _own_gpu(local_rank: int) -> torch.device:
     count = torch.cuda.device_count()
+    if "LOCAL_RANK" not in os.environ:
+        raise UsageError("LOCAL_RANK is not set, which says which GPU is this process's; start it with torchrun")
     if local_rank >= count:
         raise UsageError(
-            f"process {local_rank} of this machine has no GPU ({count} found); start at most {count} processes here"
+            f"process {local_rank} of this machine has no GPU ({count} to be seen); start at most {count} processes "
+            "here, and let each see all GPUs"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)

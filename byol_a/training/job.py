@@ -148,8 +148,8 @@ def _silence() -> float:
         seconds = SILENCE_SECONDS if given is None else float(given)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= 86_400:
-        raise UsageError(f"{SILENCE_VARIABLE} must be a number of seconds from 1 to 86400, not {given!r}")
+    if not 5 <= seconds <= 86_400:
+        raise UsageError(f"{SILENCE_VARIABLE} must be a number of seconds from 5 to 86400, not {given!r}")
     return seconds
 
 

@@ -74,18 +74,23 @@ class Liveness:
         self._accuser = False
         self._over = threading.Event()
         self._leaving = threading.Event()  # the main thread knows that the job ends, and says why
+        self._rounds = 0  # of the watch, completed
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
+        self._guard = threading.Thread(target=self._guard_watch, name="liveness-guard", daemon=True)
 
     def start(self) -> None:
         """Show that this process lives, and begin to watch."""
         self._store.set(f"who/{self.rank}", json.dumps([self._host, self._node, os.getpid()]))
         self._store.set(f"{BEAT}/{self.rank}", "0")
         self._thread.start()
+        self._guard.start()
 
     def finish(self, wait_for_others: bool = False) -> None:
         """Leave in good order; with `wait_for_others` (who need the store that goes with this process) as the last."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(self._silence)
+        if self._thread.is_alive():  # it waits for a store that does not answer any more
+            return
         with contextlib.suppress(RuntimeError):
             self._store.set(f"{BEAT}/{self.rank}", DONE.decode())
             if wait_for_others:
@@ -105,7 +110,8 @@ class Liveness:
         try:
             cause = self._inquire() if _may_be_a_consequence(error) else None
             if cause is not None:
-                return self._told(StoppedByPeer(self._stop_for(cause)), time.time())
+                met = "" if cause.told else f" (it met: {sentence(error)[:200]})"
+                return self._told(StoppedByPeer(self._stop_for(cause) + met), time.time())
             return self._own(error, began)
         except RuntimeError:
             if _may_be_a_consequence(error):
@@ -150,9 +156,25 @@ class Liveness:
                         return
                 elif (failure := self._look()) is not None:
                     self._post(failure)
-        except RuntimeError:  # what the store raises
+                self._rounds += 1
+        except Exception as error:  # RuntimeError is what the store raises
             if not self._leaving.wait(GRACE_SECONDS) and not self._over.is_set():
+                known = isinstance(error, RuntimeError)
+                self._end(
+                    self._cut_off() if known else f"process {self.rank} cannot watch its peers: {sentence(error)}"
+                )
+
+    def _guard_watch(self) -> None:
+        """See to it that the watch itself goes on: a store whose machine is gone neither answers nor raises.
+
+        It ends the process even while that is leaving: the main thread may wait for the store as well.
+        """
+        rounds, looks = -1, 0
+        while not self._over.wait(self._beat) and self._thread.is_alive():
+            rounds, looks = self._rounds, looks + 1 if self._rounds == rounds else 0
+            if looks >= math.ceil((self._silence + GRACE_SECONDS) / self._beat):
                 self._end(self._cut_off())
+                return
 
     def _look(self) -> Failure | None:
         """Look once at the signs of life of those this process watches."""
@@ -199,6 +221,10 @@ class Liveness:
         A launcher would wait half a minute for a process that hangs, and if it went on one day, it might write over
         what its successor has written.
         """
+        if cause.rank == self.rank:
+            return (
+                f"process {self.rank} stopped, because the others saw no sign of life from it for {self._silence:g} s"
+            )
         beside = cause.node == self._node
         if beside and not cause.told and cause.pid not in (0, os.getpid()):
             with contextlib.suppress(OSError):

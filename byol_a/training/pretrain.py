@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,12 @@ def pretrain(
         source = _open_source(config, clips, processes)
         source.report.extend(unusable)
         trainer = _new_trainer(config, source, processes)
-        # Written only now: a job that found nothing to learn from leaves no folder in the way of the next try.
-        if processes.is_main:
-            description = {
-                "byol_a_version": byol_a.__version__,
-                "torch_version": torch.__version__,
-                "recipe": recipe,
-                "data": [str(entry) for entry in data],
-                "files": len(clips) if clips is not None else None,
-                "data_fingerprint": clips.fingerprint if clips is not None else SYNTH,
-                "seed": config.training.seed,
-            }
-            folder.create(config, clips, description)
+        processes.remember_run(folder.path)
         with _alone(folder, processes):
+            # Written only now: a job that found nothing to learn from leaves no folder in the way of the next try.
+            if processes.is_main:
+                folder.refuse_existing()  # again: another job may have begun the run while this one measured
+                folder.create(config, clips, _description(config, data, clips, recipe))
             return _run(trainer, source, folder)
 
 
@@ -89,6 +82,7 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
     folder = RunFolder(out)
     folder.require()
     with join_processes(device) as processes, _alone(folder, processes):
+        processes.remember_run(folder.path)
         config = _fitted(config, processes)
         clips = folder.clips()
         source = _open_source(config, clips if clips is None else clips.at_root(config.data.root), processes)
@@ -107,6 +101,21 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
 def _alone(folder: RunFolder, processes: Processes) -> contextlib.AbstractContextManager[Any]:
     """The main process's claim to be the only one that writes to the run."""
     return folder.writing() if processes.is_main else contextlib.nullcontext()
+
+
+def _description(
+    config: PretrainConfig, data: Sequence[str | Path], clips: ClipList | None, recipe: str | None
+) -> dict[str, Any]:
+    """What run.json says."""
+    return {
+        "byol_a_version": byol_a.__version__,
+        "torch_version": torch.__version__,
+        "recipe": recipe,
+        "data": [str(entry) for entry in data],
+        "files": len(clips) if clips is not None else None,
+        "data_fingerprint": clips.fingerprint if clips is not None else SYNTH,
+        "seed": config.training.seed,
+    }
 
 
 def total_steps(config: PretrainConfig, clips_per_epoch: int) -> int:
@@ -163,23 +172,33 @@ def _restored_trainer(config: PretrainConfig, source: Source, processes: Process
         ByolaError: if the checkpoint is another run's.
     """
     snapshot = load_checkpoint(checkpoint)
-    try:
+    steps = total_steps(config, source.clips_per_epoch)
+    with _fits(checkpoint):
         # Running statistics come back with the pipeline's own state.
         stats = NormStats(**snapshot["stats"]) if config.normalization.kind == "dataset" else None
-        trainer = Trainer(config, stats, processes, total_steps(config, source.clips_per_epoch))
+    trainer = Trainer(config, stats, processes, steps)
+    with _fits(checkpoint):
         trainer.restore(snapshot)
+    return trainer
+
+
+@contextlib.contextmanager
+def _fits(checkpoint: Path) -> Iterator[None]:
+    """Taking over a checkpoint: what goes wrong is for lack of memory, or because it is of another run."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ByolaError(
             f"the checkpoint {checkpoint} does not fit the run's settings ({sentence(error)[:200]}); if it is another "
             f"run's, put this one's in its place ({previous_of(checkpoint).name}, if it is there)"
         ) from error
-    return trainer
 
 
 def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
     """Train to the last step, then write the picture and the model; the main process alone writes."""
     is_main = trainer.processes.is_main
-    trainer.processes.remember_run(folder.path)
     if is_main and trainer.step >= trainer.total_steps:
         print(f"the run is complete at {trainer.step} steps; to go on, give --steps or --epochs", flush=True)
     try:

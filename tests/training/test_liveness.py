@@ -207,6 +207,30 @@ def test_without_its_store_a_process_ends(quick: None) -> None:
     assert ends == ["process 1 stopped, because the job's main process or its node has ended or is cut off"]
 
 
+def test_a_store_that_falls_silent_ends_a_process(quick: None) -> None:
+    """As when the machine that serves it loses its network: it neither answers nor closes its connections."""
+    serve = (
+        "import sys, time, torch.distributed as dist\n"
+        "store = dist.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)\n"
+        "print(store.port, flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", serve], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline())
+            client = dist.TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+            ends: list[str] = []
+            part = Liveness(client, 1, 2, "host", "node", SILENCE, BEAT, ends.append)
+            part.start()
+            wait_for(lambda: part._rounds > 0)
+            server.send_signal(signal.SIGSTOP)
+            part._guard.join(20)
+            assert ends == ["process 1 stopped, because the job's main process or its node has ended or is cut off"]
+        finally:
+            server.kill()
+
+
 def test_a_roll_call_is_not_answered_by_the_dead() -> None:
     """Each start over the same store gets a name of its own, though the words and answers of others lie there."""
     store = dist.HashStore()
@@ -240,7 +264,7 @@ def endless(recipe: Path, data: Path, run: Path, **env: str) -> Launched:
 def test_a_stopped_process_ends_the_job_and_leaves_nothing_behind(
     small_recipe: Path, sounds: Path, tmp_path: Path
 ) -> None:
-    with endless(small_recipe, sounds, tmp_path / "run", BYOL_A_SILENCE_SECONDS="3") as job:
+    with endless(small_recipe, sounds, tmp_path / "run", BYOL_A_SILENCE_SECONDS="5") as job:
         job.wait_for_step(tmp_path / "run", 3)
         everyone = job.descendants()
         assert len(everyone) == 4  # each of the two has a process that reads
@@ -292,7 +316,7 @@ def test_what_the_environment_says_is_checked(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(UsageError, match="RANK expected, but not set; use torchrun"):
         Job()
-    for wrong in ("soon", "0", "nan"):
+    for wrong in ("soon", "4", "nan"):
         monkeypatch.setenv("BYOL_A_SILENCE_SECONDS", wrong)
-        with pytest.raises(UsageError, match="must be a number of seconds from 1 to 86400"):
+        with pytest.raises(UsageError, match="must be a number of seconds from 5 to 86400"):
             Job()

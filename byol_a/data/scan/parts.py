@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.data.index import SCHEMA, AudioIndex
 from byol_a.data.scan.plan import all_columns
 from byol_a.errors import ByolaError, UsageError
@@ -109,7 +110,7 @@ class ScanParts:
         """How many files the parts on disk describe."""
         count = 0
         for path in self._paths():
-            with path.open("rb") as file:
+            with arrow_file(path) as file:
                 count += pq.read_metadata(file).num_rows
         return count
 

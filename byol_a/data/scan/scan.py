@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.data.index import FORMAT, SCHEMA, AudioIndex
 from byol_a.data.scan.listing import Inputs, list_files
 from byol_a.data.scan.measure import Measurement, measure
@@ -118,7 +119,7 @@ def _read_old(out: Path, given: Inputs, overwrite: bool, progress: bool) -> Audi
     if not out.exists():
         return AudioIndex.from_files([])
     try:
-        with out.open("rb") as file:  # opened here: Arrow takes no name that is not UTF-8
+        with arrow_file(out) as file:
             metadata = pq.read_schema(file).metadata or {}
     except (pa.ArrowException, OSError):
         metadata = {}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from byol_a.arrow import arrow_file
 from byol_a.data.store.audio_store import CHECKSUM, CLIPS, SHARDS, AudioStore
 from byol_a.data.store.shards import clip_digest
 from byol_a.data.store.tape import ShardError, shard_path
@@ -85,7 +86,7 @@ def _blocks(store: AudioStore, row: int) -> Iterator[np.ndarray]:
 def _clip_checksums(store: AudioStore) -> pa.ChunkedArray:
     path = store.folder / CLIPS
     try:
-        with path.open("rb") as file:  # pyarrow takes no name that is not UTF-8
+        with arrow_file(path) as file:
             column = pq.read_table(file, columns=[CHECKSUM])[CHECKSUM]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ByolaError(f"the checksums of the clips in {path} cannot be read; pack the store anew") from error
