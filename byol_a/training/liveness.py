@@ -110,8 +110,7 @@ class Liveness:
         try:
             cause = self._inquire() if _may_be_a_consequence(error) else None
             if cause is not None:
-                met = "" if cause.told else f" (it met: {sentence(error)[:200]})"
-                return self._told(StoppedByPeer(self._stop_for(cause) + met), time.time())
+                return self._told(StoppedByPeer(self._stop_for(cause)), time.time())
             return self._own(error, began)
         except RuntimeError:
             if _may_be_a_consequence(error):
