@@ -130,4 +130,5 @@ def _verify(store: AudioStore) -> None:
             f"the store {store.folder} is damaged, as listed above; copy it again from where it is whole, or pack it "
             f"anew with --overwrite"
         )
-    click.echo(f"{store.folder}: {len(store.description['shards'])} shards and {len(store)} clips are as packed")
+    shards = len(store.description["shards"])
+    click.echo(f"{store.folder}: {shards} shard{'s' * (shards > 1)} and {len(store)} clips are as packed")
