@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _DAMAGES_SHOWN = 20
 
 
-@click.command()
+@click.command(short_help="Decode everything once, into a store.")
 @click.argument("inputs", metavar="INDEX|DIR...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(), help="Store to make or continue.")
 @click.option("--rate", type=int, default=16000, show_default=True, help="Sample rate of the store in Hz.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from byol_a.data.index import AudioIndex
 
 
-@click.command()
+@click.command(short_help="Look into every file once and write an index.")
 @click.argument("inputs", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Index (*.parquet) to make or bring up to date."
