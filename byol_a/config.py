@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from byol_a.errors import UsageError
+from byol_a.words import one_line
 
 Config = TypeVar("Config")
 _MOST_VALUES = 10_000
@@ -57,7 +58,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+        raise UsageError(f"{path} is not valid YAML: {one_line(error)[:300]}") from error
     if values is not None and not isinstance(values, dict):
         raise UsageError(f"{path} must hold a mapping of keys to values, not a {type(values).__name__}")
     return values or {}

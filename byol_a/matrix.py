@@ -12,6 +12,7 @@ from typing import IO, BinaryIO, Literal, TypeAlias, get_args
 import numpy as np
 
 from byol_a.errors import ByolaError
+from byol_a.words import one_line
 
 MatrixFormat: TypeAlias = Literal["npy", "safetensors"]
 FORMATS: tuple[str, ...] = get_args(MatrixFormat)
@@ -55,7 +56,7 @@ def open_matrix(path: Path) -> np.ndarray:
     except OSError as error:
         raise ByolaError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # headers are Python or JSON: damage to one takes many forms
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise ByolaError(f"{path} is damaged: {reason}; make the store anew with --overwrite") from error
     if math.prod(shape) == 0:  # an empty file region cannot be mapped
         return np.zeros(shape, np.float32)

@@ -21,6 +21,7 @@ from byol_a.files import atomic_folder
 from byol_a.frontend import FrontendConfig, LogMel
 from byol_a.modelcard import model_card
 from byol_a.normalize import NormStats, PreNorm
+from byol_a.words import one_line
 
 if TYPE_CHECKING:
     from byol_a.device import Precision
@@ -288,7 +289,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
                     revision=revision,
                 )
             except Exception as error:  # the hub's client raises its own, its HTTP library's and OS errors
-                reason = " ".join(str(error).split())
+                reason = one_line(error)
                 raise ByolaError(
                     f"{name} is no folder here, and the Hugging Face hub did not give a model of that "
                     f"name ({type(error).__name__}: {reason[:200]})"
@@ -322,7 +323,7 @@ def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
     except ByolaError:
         raise
     except Exception as error:  # what a damaged value leads to depends on where it is used first
-        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {_one_line(error)}") from error
+        raise ByolaError(f"{folder / CONFIG} is damaged: {type(error).__name__}: {one_line(error)[:300]}") from error
     _put_weights(model.encoder, weights, folder)
     return model
 
@@ -331,7 +332,7 @@ def _put_weights(encoder: nn.Module, weights: dict[str, Tensor], folder: Path, a
     try:
         encoder.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
-        raise ByolaError(f"{folder / WEIGHTS} does not belong to this {CONFIG}: {_one_line(error)}") from error
+        raise ByolaError(f"{folder / WEIGHTS} does not belong to this {CONFIG}: {one_line(error)[:300]}") from error
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -341,11 +342,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())  # read here: safetensors takes no name that is not UTF-8
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ByolaError(f"{path} is damaged: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        raise ByolaError(f"{path} is damaged: {one_line(error)[:300]}") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from byol_a.arrow import arrow_file
 from byol_a.errors import ByolaError, UsageError, require
 from byol_a.files import atomic_file
 from byol_a.matrix import FORMATS, matrix_name, open_matrix
+from byol_a.words import one_line
 
 FORMAT, FORMAT_VERSION = "byol-a-store", 1
 ROWS, FILES, PROVENANCE, BAD_FILES = "rows.parquet", "files.parquet", "provenance.json", "bad_files.csv"
@@ -116,7 +117,7 @@ def damage_named(path: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # no damage: no permission, no room
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise ByolaError(f"{path} is damaged ({reason}); make the store anew with --overwrite") from error
 
 

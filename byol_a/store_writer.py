@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from byol_a.arrow import arrow_file
 from byol_a.errors import ByolaError, UsageError
-from byol_a.files import atomic_file, refuse_existing, write_json
+from byol_a.files import FULL_DISK, atomic_file, refuse_existing, write_json
 from byol_a.lock import WriterLock
 from byol_a.matrix import COPY_BYTES, copy_rows, matrix_header, matrix_name, open_matrix
 from byol_a.store import (
@@ -41,7 +40,6 @@ PARTS, LOCK = "parts", ".lock"
 EXPORTS = ("embeddings.csv", "embeddings.npz")
 MATRICES = ("embeddings.npy", "embeddings.safetensors")
 FILES_SCHEMA = pa.schema([("file", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 PART_SECONDS, PART_BYTES = 20.0, 256 << 20  # a part is closed after this much work
 
 Piece: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray]"
@@ -177,7 +175,7 @@ class StoreWriter:
                 _write_table(self._table(), numbers.with_suffix(".parquet"))
                 break
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL_DISK:
                     raise
                 full = error
                 self._give_up_last_file(numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from byol_a.data.worker_pool import available_cores
 from byol_a.progress import Progress
 from downstream.metrics import METRICS, Score, score_folds
 from downstream.probes import KNNProbe, logistic_path
@@ -190,7 +190,7 @@ def _in_threads(
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     n_jobs = min(cores, len(jobs))
     results: list[Result] = []
     began = time.monotonic()

@@ -12,6 +12,7 @@ import click
 
 from byol_a import __version__
 from byol_a.errors import ByolaError
+from byol_a.words import one_line, printable
 
 COMMANDS = {
     "scan": "byol_a.cli.scan:scan",
@@ -95,12 +96,11 @@ def _sentence(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}:{where}".rstrip(":"), 1
-    text = " ".join(str(error).split()) or "no further word"
+    text = one_line(error) or "no further word"
     return f"unexpected {type(error).__name__}: {text} (run again with --debug for the traceback)", 1
 
 
 def _fail(message: str, code: int) -> None:
-    # A file's name may hold line breaks, and what a terminal takes for commands.
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    sys.stderr.write(f"byol-a: error: {line}\n")  # in one piece: other processes may write to the same place
+    line = f"byol-a: error: {printable(message)}\n"
+    sys.stderr.write(line)  # in one piece: other processes may write to the same place
     sys.exit(code)

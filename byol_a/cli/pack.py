@@ -97,14 +97,15 @@ def pack(
 def _summarise(result: PackResult) -> None:
     from byol_a.data.store.audio_store import BAD_FILES
     from byol_a.progress import format_bytes
+    from byol_a.words import counted
 
     store = result.store
-    counts, n_shards = store.description["counts"], len(store.description["shards"])
+    counts, shards = store.description["counts"], counted(len(store.description["shards"]), "shard")
     if not result.is_new:
         click.echo(f"{store.folder} is finished already; --overwrite packs it anew", err=True)
     click.echo(
         f"{store.folder}: {len(store)} clips, {result.hours:.2f} hours at {store.sample_rate} Hz, "
-        f"{format_bytes(counts['bytes'])} in {n_shards} {'shard' if n_shards == 1 else 'shards'}"
+        f"{format_bytes(counts['bytes'])} in {shards}"
     )
     filtered = [f"{count} {reason}" for reason, count in result.dropped.items() if reason != "unusable"]
     if filtered:
@@ -117,12 +118,11 @@ def _summarise(result: PackResult) -> None:
 
 def _verify(store: AudioStore) -> None:
     from byol_a.errors import ByolaError
+    from byol_a.words import counted, printable
 
     damage = store.verify(progress=True)
     for name, reason in damage[:_DAMAGES_SHOWN]:
-        # A file's name may hold line breaks, and what a terminal takes for commands.
-        line = f"{name}: {reason}"
-        click.echo("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+        click.echo(printable(f"{name}: {reason}"))
     if len(damage) > _DAMAGES_SHOWN:
         click.echo(f"and {len(damage) - _DAMAGES_SHOWN} more")
     if damage:
@@ -130,5 +130,5 @@ def _verify(store: AudioStore) -> None:
             f"the store {store.folder} is damaged, as listed above; copy it again from where it is whole, or pack it "
             f"anew with --overwrite"
         )
-    shards = len(store.description["shards"])
-    click.echo(f"{store.folder}: {shards} shard{'s' * (shards > 1)} and {len(store)} clips are as packed")
+    shards = counted(len(store.description["shards"]), "shard")
+    click.echo(f"{store.folder}: {shards} and {len(store)} clips are as packed")

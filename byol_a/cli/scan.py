@@ -47,10 +47,11 @@ def scan(inputs: tuple[Path, ...], out: Path, workers: int | None, rescan: bool,
 
 def _draw(index: AudioIndex, picture: Path) -> None:
     from byol_a.data.scan.report import plot_durations
+    from byol_a.words import one_line
 
     try:
         plot_durations(index, picture)
     except Exception as error:  # the index is complete, whatever becomes of its picture
-        click.echo(f"note: the picture {picture} could not be drawn ({' '.join(str(error).split())})", err=True)
+        click.echo(f"note: the picture {picture} could not be drawn ({one_line(error)})", err=True)
     else:
         click.echo(f"  {'picture':<10} {picture}")

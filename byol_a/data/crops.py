@@ -138,13 +138,10 @@ class RandomCrops(torch.utils.data.Dataset[Crop]):
         for wave, (crop, position) in zip(out.numpy(), wanted, strict=True):
             samples = self._read(crop, position, problems)
             missing = self.crop_samples - len(samples)
+            before = missing // 2 if self.pad == "both" else 0
             if missing:
-                before = missing // 2 if self.pad == "both" else 0
-                wave[:before] = 0
-                wave[before + len(samples) :] = 0
-                wave[before : before + len(samples)] = samples
-            else:
-                wave[:] = samples
+                wave.fill(0)
+            wave[before : before + len(samples)] = samples
         return out, list(problems.items())
 
     def _read(self, crop: _Wanted, position: int, problems: dict[str, str]) -> np.ndarray:

@@ -112,19 +112,7 @@ def gather_clips(data: Sequence[str | Path], config: DataConfig, processes: Proc
     Raises:
         UsageError: if there is nothing to learn from, or the data are not of one of these kinds.
     """
-    found: tuple[pa.Table, str | None, str | None, Problems] | ByolaError | None = None
-    if processes.is_main:
-        try:
-            clips, problems = _gather(data, config)
-            found = clips.index.table, clips.store, clips.store_checksum, problems
-        except ByolaError as error:
-            found = error
-    found = processes.broadcast(found)
-    if isinstance(found, ByolaError):
-        raise found
-    assert found is not None
-    table, store, checksum, problems = found
-    return ClipList(AudioIndex(table), store, checksum), problems
+    return processes.from_main(lambda: _gather(data, config))
 
 
 def _gather(data: Sequence[str | Path], config: DataConfig) -> tuple[ClipList, Problems]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 from byol_a.device import pick_device
-from byol_a.errors import UsageError
+from byol_a.errors import ByolaError, UsageError
 from byol_a.training.job import Job, together
 
 # Those who died are found out by the watch that processes keep over each other. Until then a process may wait for one
 # that is busy: in a step while the main process writes a checkpoint, elsewhere while it lists and measures the data.
 STEP_TIMEOUT = timedelta(minutes=30)
 CONTROL_TIMEOUT = timedelta(hours=24)
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ class Processes:
         holder = [value]
         dist.broadcast_object_list(holder, group=self.control)
         return holder[0]
+
+    def from_main(self, work: Callable[[], Value]) -> Value:
+        """What `work` gives in the main process, which alone does it, everywhere; so is a `ByolaError` it raises."""
+        found: Value | ByolaError | None = None
+        if self.is_main:
+            try:
+                found = work()
+            except ByolaError as error:
+                found = error
+        found = self.broadcast(found)
+        if isinstance(found, ByolaError):
+            raise found
+        return cast("Value", found)
 
     def vote(self) -> Vote:
         """A vote to be held at every step."""

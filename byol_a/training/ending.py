@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byol_a.errors import ByolaError
+from byol_a.words import one_line
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class StoppedByPeer(ByolaError):
 
 def sentence(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, ByolaError):
         return text
     name = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__

@@ -153,16 +153,7 @@ def _new_trainer(config: PretrainConfig, source: Source, processes: Processes) -
 
 def _has_checkpoint(folder: RunFolder, processes: Processes) -> bool:
     """Whether there is a checkpoint to go on from; the main process sees to it that it is a good one."""
-    found: bool | ByolaError = False
-    if processes.is_main:
-        try:
-            found = mend_checkpoint(folder.last_checkpoint)
-        except ByolaError as error:
-            found = error
-    found = processes.broadcast(found)
-    if isinstance(found, ByolaError):
-        raise found
-    return found
+    return processes.from_main(lambda: mend_checkpoint(folder.last_checkpoint))
 
 
 def _restored_trainer(config: PretrainConfig, source: Source, processes: Processes, checkpoint: Path) -> Trainer:

@@ -21,6 +21,7 @@ from byol_a.data.report import FileReport
 from byol_a.data.sampling import EpochOrder, Order
 from byol_a.data.stats import crop_statistics
 from byol_a.data.synth import SynthSource
+from byol_a.data.worker_pool import available_cores
 from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
 from byol_a.normalize import NormStats, StatsAccumulator
@@ -191,6 +192,5 @@ def resolve_workers(workers: int | str) -> int:
     """`auto` leaves one of a process's cores to training and takes at most 8; at least one worker."""
     if isinstance(workers, int):
         return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the processes of a machine share it
-    return min(8, max(1, cores - 1))
+    sharers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the processes of this machine
+    return min(8, max(1, available_cores() // sharers - 1))

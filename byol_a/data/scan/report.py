@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from byol_a.data.index import AudioIndex
 from byol_a.errors import require
 from byol_a.files import atomic_file
+from byol_a.words import counted, printable
 
 SILENT = 0.99
 """A file with a larger fraction of samples that are exactly zero counts as silent."""
@@ -39,11 +40,10 @@ _TICKS = {  # seconds, as people say them
 
 def summary(index: AudioIndex) -> list[str]:
     """Lines on the index: files, hours, durations, formats, rates, silence, and why files cannot be used."""
-    hours = _durations(index).sum() / 3600
-    n_unusable = len(index) - int(_usable(index).sum())
-    lines = [f"{_count(len(index), 'file')}, {len(index) - n_unusable} usable, {_hours(hours)}"]
+    durations = _durations(index)
+    n_unusable = len(index) - len(durations)
+    lines = [f"{counted(len(index), 'file')}, {len(index) - n_unusable} usable, {_hours(durations.sum() / 3600)}"]
     if n_unusable < len(index):
-        durations = _durations(index)
         shortest, median, longest = map(_seconds, (durations.min(), np.median(durations), durations.max()))
         lines += [
             _line("durations", f"shortest {shortest}, median {median}, longest {longest}"),
@@ -53,10 +53,10 @@ def summary(index: AudioIndex) -> list[str]:
         ]
     n_silent = int(np.count_nonzero(index.array("silence") > SILENT))
     if n_silent:
-        lines.append(_line("silence", f"{_count(n_silent, 'file')} more than {SILENT:.0%} digital silence"))
+        lines.append(_line("silence", f"{counted(n_silent, 'file')} more than {SILENT:.0%} digital silence"))
     n_copies = _copies(index)
     if n_copies:
-        lines.append(_line("copies", f"{_count(n_copies, 'file')} with exactly the same sound as another"))
+        lines.append(_line("copies", f"{counted(n_copies, 'file')} with exactly the same sound as another"))
     if n_unusable:
         lines += _rejections(index, n_unusable)
     return lines
@@ -88,19 +88,14 @@ def plot_durations(index: AudioIndex, path: str | os.PathLike[str]) -> None:
     ticks = [tick for tick in _TICKS if edges[0] <= tick <= edges[-1]]
     hours_axes.set_xticks(ticks, [_TICKS[tick] for tick in ticks])
     hours_axes.set_xlabel("duration of a file")
-    files_axes.set_title(f"{_count(len(durations), 'usable file')}, {_hours(durations.sum() / 3600)}")
+    files_axes.set_title(f"{counted(len(durations), 'usable file')}, {_hours(durations.sum() / 3600)}")
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _usable(index: AudioIndex) -> np.ndarray:
-    mask: np.ndarray = index.column("error").is_null().to_numpy()
-    return mask
-
-
 def _durations(index: AudioIndex) -> np.ndarray:
     """Seconds of the usable files, (N,)."""
-    return index.array("duration")[_usable(index)]
+    return index.array("duration")[index.column("error").is_null().to_numpy()]
 
 
 def _edges(durations: np.ndarray) -> np.ndarray:
@@ -135,20 +130,16 @@ def _rejections(index: AudioIndex, n_unusable: int) -> list[str]:
     for row, reason in zip(rows.tolist(), errors.drop_null().to_pylist(), strict=True):
         kinds.setdefault(reason.partition(":")[0], []).append(row)
     ordered = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
-    lines = [_line("unusable", f"{n_unusable} of {_count(len(index), 'file')} could not be used:")]
+    lines = [_line("unusable", f"{n_unusable} of {counted(len(index), 'file')} could not be used:")]
     for kind, members in ordered:
         path, reason = index.table["path"][members[0]].as_py(), errors[members[0]].as_py()
-        example = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{path} ({reason})")
+        example = printable(f"{path} ({reason})")
         lines.append(_line("", f"{len(members)} {kind}, as {example}"))
     return lines
 
 
 def _line(name: str, text: str) -> str:
     return f"  {name:<10} {text}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _hours(hours: float) -> str:

@@ -40,6 +40,7 @@ from byol_a.data.store.shards import CHECKSUM_BYTES, UNREADABLE
 from byol_a.data.store.tape import SAMPLE, shard_path
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file, checksum, write_json
+from byol_a.words import counted
 
 LOCK, COUNTS, NEXT_SCAN = ".lock", "counts", ".next.parquet"
 _DIFFERENCES = {
@@ -219,9 +220,9 @@ class PackFolder:
         accounts = [self._finished(group) for group in plan.groups]
         unreadable = [(row, account.bad[row]) for account in accounts for row in account.unreadable]
         if unreadable and not skip_unreadable:
-            (row, reason), count = unreadable[0], len(unreadable)
+            row, reason = unreadable[0]
             raise ByolaError(
-                f"{count} {'file' if count == 1 else 'files'} cannot be read now (first: {plan.index.name(row)}, "
+                f"{counted(len(unreadable), 'file')} cannot be read now (first: {plan.index.name(row)}, "
                 f"{reason}); the rest is packed; run the same command again, or leave them out with --skip-unreadable"
             )
         bad = {row: reason for account in accounts for row, reason in account.bad.items()}

@@ -17,6 +17,7 @@ from byol_a.data.io import open_audio, unclipped_blocks
 from byol_a.data.store.tape import SAMPLE, shard_path
 from byol_a.errors import AudioError
 from byol_a.files import atomic_file, checksum, write_json
+from byol_a.words import one_line
 
 CHECKSUM_BYTES = 16
 UNREADABLE = "unreadable"  # reasons that begin so may be gone another time
@@ -188,7 +189,7 @@ def _decode(clip: Clip, sample_rate: int) -> Iterator[np.ndarray]:
     except AudioError:
         raise
     except Exception as error:  # one strange file among millions is not to end days of packing
-        raise AudioError(clip.name, f"unreadable: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise AudioError(clip.name, f"unreadable: {type(error).__name__}: {one_line(error)}") from error
 
 
 class _Counter:

@@ -14,6 +14,7 @@ from byol_a.arrow import arrow_file
 from byol_a.data.store.audio_store import CHECKSUM, CLIPS, SHARDS, AudioStore
 from byol_a.data.store.shards import clip_digest
 from byol_a.data.store.tape import ShardError, shard_path
+from byol_a.data.worker_pool import available_cores
 from byol_a.errors import ByolaError
 from byol_a.files import checksum
 from byol_a.progress import Progress
@@ -30,7 +31,7 @@ def find_damage(store: AudioStore, progress: bool = False) -> list[tuple[str, st
         files.append((CLIPS, reason))
     damaged = []
     with (
-        ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(_THREADS, available_cores())) as pool,
         Progress("checking", total=len(shards), unit="shard", enabled=progress) as shown,
     ):
         for number, reason in enumerate(pool.map(lambda shard: _look_at(store, shard), range(len(shards)))):
