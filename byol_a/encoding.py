@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from byol_a.device import PRECISIONS, Precision
 from byol_a.errors import AudioError, UsageError
 from byol_a.frontend.precision import full_precision
-from byol_a.inputs import AudioInput, LongFile, ahead, groups, is_long, is_single, load, read_ahead, wave_blocks
+from byol_a.inputs import AudioInput, Loaded, ahead, groups, is_long, is_single, load, read_ahead, wave_blocks
+from byol_a.pooling import Pooling, check_pooling
 from byol_a.progress import Progress
 from byol_a.streaming import TimePool, stream_frames
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from byol_a.model import BYOLA
 
 Level: TypeAlias = Literal["clip", "frame", "layers"]
+Key = TypeVar("Key")
 OnError: TypeAlias = Callable[[str, AudioError], None]
 
 CHUNK_SECONDS = 30.0  # audio too long for one pass is taken in pieces of this length
@@ -39,9 +41,11 @@ def encode(
     device: str | torch.device | None,
     on_error: Literal["raise"] | OnError,
     precision: Precision,
+    pooling: Pooling,
 ) -> Any:
     """`BYOLA.encode`; see there."""
     _check_choice("level", level, ("clip", "frame", "layers"))
+    check_pooling(pooling)
     _check_choice("convert_to", convert_to, ("numpy", "tensor"))
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
@@ -55,25 +59,55 @@ def encode(
     if show_progress is None:
         show_progress = len(items) > batch_size and sys.stderr.isatty()
     with Progress("embedding", total=len(items), enabled=show_progress) as progress:
-        loaded = read_ahead(lambda key: load(items[key], model.sample_rate, names[key]), range(len(items)))
-        for group in ahead(groups(loaded, model.sample_rate)):
-            waves = {key: audio for key, audio in group if isinstance(audio, np.ndarray)}
-            encoded = encode_waves(model, list(waves.values()), level, batch_size, precision)
-            results_of = dict(zip(waves, encoded, strict=True))
-            for key, audio in group:
-                try:
-                    if isinstance(audio, AudioError):
-                        raise audio
-                    if isinstance(audio, LongFile):
-                        results[key] = encode_long(model, audio.path, level, precision)
-                    else:
-                        results[key] = results_of[key]
-                except AudioError as error:
-                    if on_error == "raise":
-                        raise
-                    on_error(names[key], error)
-            progress.advance(len(group))
+
+        def read(key: int) -> Loaded:
+            return load(items[key], model.sample_rate, names[key])
+
+        for key, rows in encode_each(model, read, range(len(items)), level, batch_size, precision, pooling):
+            if not isinstance(rows, AudioError):
+                results[key] = rows
+            elif on_error == "raise":
+                raise rows
+            else:
+                on_error(names[key], rows)
+            progress.advance()
     return _collect(model, results, level, convert_to, single)
+
+
+def encode_each(
+    model: BYOLA,
+    read: Callable[[Key], Loaded],
+    keys: Iterable[Key],
+    level: Level = "clip",
+    batch_size: int = 32,
+    precision: Precision = "float32",
+    pooling: Pooling = "model",
+) -> Iterator[tuple[Key, list[np.ndarray] | AudioError]]:
+    """Embeddings of the audio that `read` gives for each key, in their order, as they are made.
+
+    Threads read ahead of what is being encoded; neither the audio nor the embeddings are ever all in memory.
+
+    Args:
+        read: gives a wave (S,) at the model's rate, a long file, or an error; called by the threads.
+
+    Yields:
+        A key, with a list of one array, or of one per layer; or with the error that there was.
+    """
+    for group in ahead(groups(read_ahead(read, keys), model.sample_rate)):
+        waves = [audio for _, audio in group if isinstance(audio, np.ndarray)]
+        encoded = iter(encode_waves(model, waves, level, batch_size, precision, pooling))
+        for key, audio in group:
+            if isinstance(audio, np.ndarray):
+                yield key, next(encoded)
+            elif isinstance(audio, AudioError):
+                yield key, audio
+            else:
+                try:
+                    rows = encode_long(model, audio.path, level, precision, pooling)
+                except AudioError as error:
+                    yield key, error
+                else:
+                    yield key, rows
 
 
 def _collect(model: BYOLA, results: list[list[np.ndarray] | None], level: Level, convert_to: str, single: bool) -> Any:
@@ -97,14 +131,19 @@ def _collect(model: BYOLA, results: list[list[np.ndarray] | None], level: Level,
 
 
 def encode_waves(
-    model: BYOLA, waves: Sequence[np.ndarray], level: Level, batch_size: int, precision: Precision
+    model: BYOLA,
+    waves: Sequence[np.ndarray],
+    level: Level,
+    batch_size: int,
+    precision: Precision,
+    pooling: Pooling = "model",
 ) -> list[list[np.ndarray]]:
     """Embeddings of waves (S,) at the model's rate, in order: each a list of one array, or one per layer."""
     long = [is_long(len(wave), model.sample_rate) for wave in waves]
-    results = [encode_long(model, wave, level, precision) if long[i] else [] for i, wave in enumerate(waves)]
+    results = [encode_long(model, wave, level, precision, pooling) if long[i] else [] for i, wave in enumerate(waves)]
     short = [index for index in range(len(waves)) if not long[index]]
     for batch in batches([len(waves[index]) for index in short], batch_size, model):
-        rows = encode_batch(model, [waves[short[i]] for i in batch], level, precision)
+        rows = encode_batch(model, [waves[short[i]] for i in batch], level, precision, pooling)
         for i, row in zip(batch, rows, strict=True):
             results[short[i]] = row
     return results
@@ -129,7 +168,7 @@ def batches(lengths: Sequence[int], batch_size: int, model: BYOLA) -> Iterator[l
 
 
 def encode_batch(
-    model: BYOLA, waves: Sequence[np.ndarray], level: Level, precision: Precision
+    model: BYOLA, waves: Sequence[np.ndarray], level: Level, precision: Precision, pooling: Pooling = "model"
 ) -> list[list[np.ndarray]]:
     """Embeddings of one padded batch; each clip's are those it would have alone."""
     config, logmel, encoder = model.frontend.config, model.frontend, model.encoder
@@ -141,20 +180,22 @@ def encode_batch(
     n_frames = [1 + (len(wave) - config.n_fft) // config.hop_length for wave in padded]
     log_mel = logmel.transform(nn.utils.rnn.pad_sequence(padded, batch_first=True))  # (B, F, T)
     lengths = torch.tensor(n_frames, device=log_mel.device) if len(set(n_frames)) > 1 else None
-    outputs = run_encoder(model, log_mel, lengths, level, precision)
+    outputs = run_encoder(model, log_mel, lengths, level, precision, pooling)
     rows = [output.cpu().numpy() for output in outputs]
     if level == "frame" and lengths is not None:
         return [[rows[0][b, : n // encoder.frame_stride]] for b, n in enumerate(n_frames)]
     return [[row[b] for row in rows] for b in range(len(waves))]
 
 
-def encode_long(model: BYOLA, source: Path | np.ndarray, level: Level, precision: Precision) -> list[np.ndarray]:
+def encode_long(
+    model: BYOLA, source: Path | np.ndarray, level: Level, precision: Precision, pooling: Pooling = "model"
+) -> list[np.ndarray]:
     """Embeddings of audio too long for one pass: like a row of `encode_waves`."""
     blocks = wave_blocks(source, model.sample_rate, CHUNK_SECONDS)
     chunks = stream_frames(model, blocks, CHUNK_SECONDS, all_layers=level == "layers", precision=precision)
     if level == "frame":
         return [np.concatenate([frames.cpu().numpy() for (frames,) in chunks])]
-    pool = TimePool()
+    pool = TimePool("mean+max" if pooling == "model" else pooling)
     for layers in chunks:
         pool.update(layers)
     return [row.cpu().numpy() for row in pool.result()]
@@ -167,6 +208,7 @@ def run_encoder(
     lengths: Tensor | None,
     what: Level | Literal["all_frames"],
     precision: Precision,
+    pooling: Pooling = "model",
 ) -> list[Tensor]:
     """Normalise log-mels (B, F, T) and encode them in evaluation mode, to float32 (or the model's float64)."""
     encoder = model.encoder
@@ -177,9 +219,11 @@ def run_encoder(
         "all_frames": encoder.layer_frames,
     }
     _check_choice("precision", precision, PRECISIONS)
+    # What an encoder does unasked is mean+max, as for audio in pieces: see `AudioEncoder`.
+    options = {} if pooling == "model" or what not in ("clip", "layers") else {"pooling": pooling}
     autocast = torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bf16")
     with evaluating(model), full_precision(), autocast:
-        output = calls[what](model.encoder_input(log_mel), lengths)
+        output = calls[what](model.encoder_input(log_mel), lengths, **options)
     outputs = output if isinstance(output, list) else [output]
     return [x if x.dtype == torch.float64 else x.float() for x in outputs]
 

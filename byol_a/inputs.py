@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from byol_a.data.io import open_audio, resample, stream_audio, to_mono
+from byol_a.data.worker_pool import available_cores
 from byol_a.errors import AudioError, UsageError
 
 AudioInput: TypeAlias = "str | Path | np.ndarray | Tensor | tuple[np.ndarray | Tensor, float]"
@@ -20,7 +21,8 @@ Item = TypeVar("Item")
 
 LONG_SECONDS = 60.0  # longer audio is streamed
 GROUP_SECONDS, GROUP_SIZE = 300.0, 256  # audio held in memory and sorted by length at once
-READERS, READ_AHEAD = 2, 32
+READERS = min(8, max(2, available_cores()))  # a GPU outruns two of them
+READ_AHEAD = 32
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from byol_a.device import Precision
     from byol_a.encoding import Level, OnError
     from byol_a.inputs import AudioInput
+    from byol_a.pooling import Pooling
 
 FORMAT, FORMAT_VERSION = "byol-a", 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -120,6 +122,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         device: str | torch.device | None = None,
         on_error: Literal["raise"] | OnError = "raise",
         precision: Precision = "float32",
+        pooling: Pooling = "model",
     ) -> Any:
         """Embeddings of audio of any lengths; no clip's result depends on the others.
 
@@ -140,6 +143,8 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             on_error: `"raise"`, or a function called with (path or `input <n>`, `AudioError`) for each
                 input that cannot be used; its embedding is then NaN (clip, layers) or has no frames (frame).
             precision: `"bf16"` runs the encoder in autocast.
+            pooling: how frames become a clip's (or a layer's) features: `"mean"`, `"max"` or `"mean+max"` (their
+                sum) over time, or what the encoder does by itself, `"model"`: the sum, in every encoder so far.
 
         Returns:
             clip: (N, D); frame: a list of N (T', D); layers: a list over layers of (N, D_l). For a single
@@ -151,7 +156,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         """
         from byol_a.encoding import encode
 
-        return encode(self, inputs, batch_size, level, show_progress, convert_to, device, on_error, precision)
+        return encode(self, inputs, batch_size, level, show_progress, convert_to, device, on_error, precision, pooling)
 
     def iter_frames(
         self,
@@ -188,6 +193,14 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def with_normalization(self, normalization: NormStats) -> BYOLA:
+        """The same model with other log-mel statistics, say a task's own; the encoder is shared, not copied."""
+        model = copy.copy(self)
+        model.__dict__["_modules"] = dict(self._modules)  # the copy's own, so that one of them can be replaced
+        model.normalization = normalization
+        model.normalize = PreNorm(normalization).to(self.normalize.mean)
+        return model
 
     def with_random_weights(self, seed: int) -> BYOLA:
         """The same model with new random weights drawn from `seed`: the control of an evaluation."""

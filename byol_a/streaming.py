@@ -15,6 +15,7 @@ from torch import Tensor
 
 from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
+from byol_a.pooling import TIME_POOLINGS, TimePooling, check_pooling
 
 if TYPE_CHECKING:
     from byol_a.device import Precision
@@ -114,9 +115,15 @@ def stream_frames(
 
 
 class TimePool:
-    """Maximum plus mean over time of frames that come in pieces; for several layers side by side."""
+    """`pool_time` of frames that come in pieces; for several layers side by side.
 
-    def __init__(self) -> None:
+    Raises:
+        UsageError: for a pooling that there is not.
+    """
+
+    def __init__(self, pooling: TimePooling = "mean+max") -> None:
+        check_pooling(pooling, TIME_POOLINGS)
+        self._pooling = pooling
         self._highest: list[Tensor] = []
         self._total: list[Tensor] = []
         self._count: list[int] = []
@@ -135,7 +142,12 @@ class TimePool:
 
     def result(self) -> list[Tensor]:
         """The pooled features (D_l,) of each layer."""
-        return [
-            highest + (total / count).to(highest.dtype)
+        means = [
+            (total / count).to(highest.dtype)
             for highest, total, count in zip(self._highest, self._total, self._count, strict=True)
         ]
+        if self._pooling == "mean":
+            return means
+        if self._pooling == "max":
+            return self._highest
+        return [highest + mean for highest, mean in zip(self._highest, means, strict=True)]

@@ -52,6 +52,33 @@ def test_batched_equals_alone(model):
                 np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean+max", "model"])
+def test_poolings_of_clips_and_layers(model, pooling, monkeypatch):
+    waves = [wave(n, n) for n in (300, 5000, 40001, 16000 * 3)]
+    how = {"mean": lambda x: x.mean(0), "max": lambda x: x.max(0)}.get(pooling, lambda x: x.mean(0) + x.max(0))
+    expected = np.stack([how(frames) for frames in model.encode(waves, level="frame")])
+    for long_seconds in (60.0, 1.0):  # the last two are then streamed
+        monkeypatch.setattr("byol_a.inputs.LONG_SECONDS", long_seconds)
+        np.testing.assert_allclose(model.encode(waves, pooling=pooling), expected, atol=1e-5)
+        layers = model.encode(waves, level="layers", pooling=pooling)
+        np.testing.assert_allclose(layers[-1], expected, atol=1e-5)
+    with pytest.raises(UsageError, match="pooling is one of model, mean, max"):
+        model.encode(waves, pooling="min")
+
+
+def test_other_statistics_with_the_same_encoder(model):
+    stats = NormStats(-5.0, 2.0)
+    other = model.with_normalization(stats)
+    built = BYOLA(model.encoder_name, model.encoder_options, model.frontend.config, stats, provenance={"steps": 3})
+    built.encoder.load_state_dict(model.encoder.state_dict())
+    np.testing.assert_array_equal(other.encode(wave(9000)), built.encode(wave(9000)))
+    assert other.fingerprint() == built.fingerprint() != model.fingerprint() and other.config == built.config
+    assert model.normalization == NormStats(-7.0, 4.0) and model.normalize.stats() == model.normalization
+    assert other.encoder is model.encoder and other.with_random_weights(0).normalization == stats
+    half = model.double().with_normalization(stats)
+    assert half.encode(wave(9000)).dtype == np.float64
+
+
 def test_levels_fit_together(model):
     waves = [wave(20000, 1), wave(31000, 2)]
     clips, frames, layers = (model.encode(waves, level=level) for level in ("clip", "frame", "layers"))

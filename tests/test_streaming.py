@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from byol_a import encoding
+from byol_a import UsageError, encoding
+from byol_a.encoders import pool_time
 from byol_a.frontend import FrontendConfig, LogMel
 from byol_a.streaming import TimePool, stream_frames, stream_log_mels
 from tests.test_model import ENCODERS, small_model, wave
@@ -85,6 +86,18 @@ def test_time_pool_equals_pooling_the_whole():
     for piece in frames.split(9):
         pool.update([piece])
     torch.testing.assert_close(pool.result()[0], frames.amax(0) + frames.mean(0))
+    for pooling, expected in (("mean", frames.mean(0)), ("max", frames.amax(0))):
+        pool = TimePool(pooling)
+        for piece in frames.split(9):
+            pool.update([piece])
+        torch.testing.assert_close(pool.result()[0], expected)
+
+
+def test_an_unknown_pooling_is_refused():
+    for pool in (TimePool, lambda pooling: pool_time(torch.zeros(1, 3, 2), None, pooling)):
+        for pooling in ("min", "model"):
+            with pytest.raises(UsageError, match=f"pooling is one of mean, max, mean\\+max, not '{pooling}'"):
+                pool(pooling)
 
 
 def test_encoders_without_context_take_chunks_as_clips():

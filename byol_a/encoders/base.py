@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from byol_a.errors import UsageError
+from byol_a.pooling import TIME_POOLINGS, TimePooling, check_pooling
 
 
 class AudioEncoder(nn.Module, ABC):
     """Maps normalised log-mels (B, 1, F, T) to embeddings.
+
+    By itself (`pooling="model"` in `BYOLA.encode`) every encoder makes a clip of frames by maximum plus mean over time.
+    An encoder does not redefine that in `forward` or `layers`: long audio, which is pooled piece by piece, passes
+    them by.
 
     Attributes:
         embedding_dim: D, the size of a clip's or a frame's embedding.
@@ -50,16 +55,16 @@ class AudioEncoder(nn.Module, ABC):
     def layer_frames(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
         """Features over time (B, T // stride_l, D_l) of each layer, from the first to `frames` itself."""
 
-    def layers(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+    def layers(self, x: Tensor, lengths: Tensor | None = None, pooling: TimePooling = "mean+max") -> list[Tensor]:
         """Features (B, D_l) of each layer, maximum plus mean over time; the last is the clip embedding."""
         return [
-            pool_time(frames, None if lengths is None else lengths // stride)
+            pool_time(frames, None if lengths is None else lengths // stride, pooling)
             for frames, stride in zip(self.layer_frames(x, lengths), self.layer_strides, strict=True)
         ]
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, pooling: TimePooling = "mean+max") -> Tensor:
         """Clip embeddings (B, D): maximum plus mean over time of the frame embeddings."""
-        return pool_time(self.frames(x, lengths), None if lengths is None else lengths // self.frame_stride)
+        return pool_time(self.frames(x, lengths), None if lengths is None else lengths // self.frame_stride, pooling)
 
     def check_input(self, x: Tensor) -> None:
         """Raise `UsageError` unless `x` is (B, 1, n_mels, at least min_frames)."""
@@ -75,15 +80,26 @@ def valid_positions(lengths: Tensor, n_positions: int) -> Tensor:
     return torch.arange(n_positions, device=lengths.device) < lengths[:, None]
 
 
-def pool_time(frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+def pool_time(frames: Tensor, lengths: Tensor | None = None, pooling: TimePooling = "mean+max") -> Tensor:
     """Maximum plus mean over time: (B, T', D) to (B, D), over each clip's first `lengths` frames only.
 
     The mean is taken in float32 at least, whatever precision the frames have.
+
+    Args:
+        pooling: `"mean+max"`, the papers' sum of both, or one of them alone.
+
+    Raises:
+        UsageError: for another pooling.
     """
+    check_pooling(pooling, TIME_POOLINGS)
     mean_dtype = torch.promote_types(frames.dtype, torch.float32)
-    if lengths is None:
-        return frames.amax(dim=1) + frames.mean(dim=1, dtype=mean_dtype)
-    valid = valid_positions(lengths, frames.shape[1])[:, :, None]
-    highest = frames.masked_fill(~valid, -torch.inf).amax(dim=1)
-    total = frames.masked_fill(~valid, 0).sum(dim=1, dtype=mean_dtype)
-    return highest + total / lengths[:, None]
+    valid = None if lengths is None else valid_positions(lengths, frames.shape[1])[:, :, None]
+    pooled: list[Tensor] = []
+    if pooling != "mean":
+        pooled.append((frames if valid is None else frames.masked_fill(~valid, -torch.inf)).amax(dim=1))
+    if pooling != "max":
+        if lengths is None or valid is None:
+            pooled.append(frames.mean(dim=1, dtype=mean_dtype))
+        else:
+            pooled.append(frames.masked_fill(~valid, 0).sum(dim=1, dtype=mean_dtype) / lengths[:, None])
+    return pooled[0] if len(pooled) == 1 else pooled[0] + pooled[1]
