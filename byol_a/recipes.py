@@ -8,10 +8,14 @@ from typing import Any
 
 from byol_a.config import nearest, read_yaml
 from byol_a.errors import UsageError
+from byol_a.words import one_line
+
+KINDS = {"pretrain": "byol-a pretrain --recipe NAME", "evaluate": "byol-a evaluate MODEL --task NAME --data FOLDER"}
+"""The kinds of recipes, and the command that takes each."""
 
 
 def list_recipes(kind: str) -> dict[str, str]:
-    """Names of the packaged recipes of a kind ("pretrain"), each with its first comment line."""
+    """Names of the packaged recipes of a kind (of `KINDS`), each with its first comment line."""
     found = {}
     for entry in sorted(_folder(kind).iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".yaml"):
@@ -20,8 +24,11 @@ def list_recipes(kind: str) -> dict[str, str]:
     return found
 
 
-def recipe_path(kind: str, name: str) -> Path:
+def recipe_path(kind: str | None, name: str) -> Path:
     """The file of a recipe given by packaged name or by path.
+
+    Args:
+        kind: of `KINDS`; None for any: no two packaged recipes have the same name.
 
     Raises:
         UsageError: if there is no such recipe, with the nearest name.
@@ -31,15 +38,19 @@ def recipe_path(kind: str, name: str) -> Path:
         if not path.is_file():
             raise UsageError(f"there is no recipe file {name}")
         return path
-    known = list_recipes(kind)
+    known = {recipe: owner for owner in ([kind] if kind else KINDS) for recipe in list_recipes(owner)}
     if name not in known:
         raise UsageError(f"there is no recipe {name!r}{nearest(name, known)}")
-    return Path(str(_folder(kind) / f"{name}.yaml"))
+    return Path(str(_folder(known[name]) / f"{name}.yaml"))
 
 
-def recipe_text(kind: str, name: str) -> str:
-    """A recipe's YAML as it stands, comments included."""
-    return recipe_path(kind, name).read_text(encoding="utf-8")
+def recipe_text(kind: str | None, name: str) -> str:
+    """A recipe's YAML as it stands, comments included; arguments and errors as of `recipe_path`."""
+    path = recipe_path(kind, name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as text: {one_line(error)}") from error
 
 
 def read_recipe(kind: str, name: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from byol_a.data.files import find_audio
 from byol_a.data.report import FileReport
 from byol_a.errors import UsageError
-from downstream.tasks.base import SPLIT_WORDS, Clip, Task, natural_order, read_table
+from downstream.tasks.base import SPLIT_WORDS, Clip, Task, each_once, natural_order, read_table
+from downstream.tasks.listing import audio_below, left_out
 
 MADE_FOLDS, MADE_SEED = 5, 0
 MULTI_LABEL_METRICS = ("macro_map", "d_prime", "lwlrap")
@@ -42,14 +42,14 @@ def load(root: Path, csv: str | Path | None = None) -> Task:
         split=given,
         metrics=MULTI_LABEL_METRICS if multi_label else ("accuracy",),
         multi_label=multi_label,
-        left_out=_sentence(root, report),
+        left_out=left_out(root, report),
     )
 
 
 def _from_folders(root: Path, report: FileReport) -> tuple[list[Clip], str]:
     """The clips, and where their division comes from if the folders are named as its parts."""
-    below = [(path, path.relative_to(root).parts) for path in find_audio([root], report)]
-    folders = sorted({parts[0] for _, parts in below if len(parts) > 1})  # those that hold audio
+    below = [name.split("/") for name in audio_below(root, report)]
+    folders = sorted({parts[0] for parts in below if len(parts) > 1})  # those that hold audio
     words = {folder: SPLIT_WORDS.get(folder.lower()) for folder in folders}
     divided = {"train", "test"} <= set(words.values())
     if divided and None in words.values():
@@ -65,51 +65,36 @@ def _from_folders(root: Path, report: FileReport) -> tuple[list[Clip], str]:
             f"needed, or a folder per class"
         )
     clips = []
-    for path, parts in below:
-        depth = 1 if divided else 0  # where the class's folder is
+    depth = 1 if divided else 0  # where the class's folder is
+    for parts in below:
+        path = root.joinpath(*parts)
         if len(parts) < depth + 2:
-            place = root.joinpath(*parts[:-1])
-            raise UsageError(f"{path} is in no class's folder; {place}/<class>/ was expected to hold every file")
+            raise UsageError(f"{path} is in no class's folder; {path.parent}/<class>/ was expected to hold every file")
         clips.append(Clip(path, (parts[depth],), str(words[parts[0]]) if divided else ""))
     return clips, "given by the folders " + ", ".join(folders) if divided else ""
 
 
-def _sentence(root: Path, report: FileReport) -> str:
-    """What is in the folder and not among the clips, with one example."""
-    if not len(report):
-        return ""
-    path, reason = report.items()[0]
-    return f"in {root}, {report.summary()}; one of them: {path}: {reason}"
-
-
 def _from_table(root: Path, table: Path) -> tuple[list[Clip], str]:
     rows = read_table(table, ("file_name", "label"), "a table of file names and labels")
-    divided = next((column for column in ("split", "fold") if column in rows[0]), None)
+    divided = next((column for column in ("split", "fold") if column in next(iter(rows.values()))), None)
+    each_once(table, {number: os.path.join(root, row["file_name"]) for number, row in rows.items()})  # noqa: PTH118
     clips: list[Clip] = []
-    row_of: dict[str, int] = {}
-    for number, row in enumerate(rows, start=2):
-        path = root / row["file_name"]
-        first = row_of.setdefault(os.path.normpath(path), number)
-        if first != number:
-            raise UsageError(
-                f"{table}, rows {first} and {number} name the same file {row['file_name']!r}; a file has one row, "
-                f"with all its labels in one cell, separated by commas"
-            )
-        part = (row[divided] or "").strip() if divided else ""
+    for number, row in rows.items():
+        part = row[divided].strip() if divided else ""
         if divided == "split":
             word, part = part, SPLIT_WORDS.get(part.lower(), "")
             if not part:
-                raise UsageError(f"{table}, row {number}: the split {word!r} is none of train, valid and test")
+                raise UsageError(f"{table}, line {number}: the split {word!r} is none of train, valid and test")
         elif divided == "fold" and not part:
-            raise UsageError(f"{table}, row {number} has no fold; every clip needs one, or none of them")
+            raise UsageError(f"{table}, line {number} has no fold; every clip needs one, or none of them")
         labels = tuple(label.strip() for label in row["label"].split(",") if label.strip())
-        clips.append(Clip(path, labels, part, (row.get("group") or "").strip() or None))
+        clips.append(Clip(Path(root, row["file_name"]), labels, part, row.get("group", "").strip() or None))
     if divided == "fold" and len({clip.part for clip in clips}) < 2:
         raise UsageError(f"{table} has one fold only; at least two are needed")
     if not any(len(clip.labels) > 1 for clip in clips):
-        bare = next((number for number, clip in enumerate(clips, start=2) if not clip.labels), None)
+        bare = next((number for number, clip in zip(rows, clips, strict=True) if not clip.labels), None)
         if bare is not None:
-            raise UsageError(f"{table}, row {bare} has no label; every clip of a single-label task needs one")
+            raise UsageError(f"{table}, line {bare} has no label; every clip of a single-label task needs one")
     return clips, f"given by the column {divided!r}" if divided else ""
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from byol_a.errors import UsageError
-from downstream.tasks.base import Clip, Task, expect
+from downstream.tasks.base import Clip, Task, expect_folder
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 OFFICIAL_TEST_INDICES = range(5)
@@ -21,9 +21,9 @@ def load(root: Path, label: str = "digit") -> Task:
     """
     if label not in ("digit", "speaker"):
         raise UsageError(f"fsdd has no label {label!r}; there are digit and speaker")
-    recordings = expect(root / "recordings", "the folder of FSDD's recordings")
+    recordings = expect_folder(root / "recordings", "the folder of FSDD's recordings")
     clips = []
-    for path in sorted(recordings.glob("*.wav")):
+    for path in sorted(recordings.glob("[!.]*.wav")):
         name = FILE_NAME.fullmatch(path.stem)
         if name is None:
             raise UsageError(f"{path} is not named as FSDD's recordings are: digit_speaker_index.wav")

@@ -95,6 +95,29 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.Capt
     assert "AudioNTT2020" in (tmp_path / "mine.yaml").read_text()
     assert recipes("byola_v1", "--out", str(tmp_path / "mine.yaml")) == 2
     assert "exists already" in capsys.readouterr().err
+    assert recipes(str(tmp_path / "mine.yaml")) == 0  # a path will do as well
+    assert "AudioNTT2020" in capsys.readouterr().out
+    assert recipes(str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "copy.yaml")) == 0
+    assert recipes("./gone.yaml") == 2 and "no recipe file ./gone.yaml" in capsys.readouterr().err
+    (tmp_path / "bad.yaml").write_bytes(b"\xff")
+    assert recipes(str(tmp_path / "bad.yaml")) == 2 and "cannot be read as text" in capsys.readouterr().err
+
+
+def test_recipes_of_every_kind_have_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from byol_a.recipes import KINDS, list_recipes
+
+    names = [name for kind in KINDS for name in list_recipes(kind)]
+    assert len(set(names)) == len(names)
+    with pytest.raises(SystemExit):
+        main(["recipes"])
+    listed = capsys.readouterr().out
+    assert all(f"\n  {name} " in listed for name in names)
+    with pytest.raises(SystemExit) as stopped:
+        main(["recipes", "esc50", "--out", str(tmp_path / "mine.yaml")])
+    assert not stopped.value.code and "title: ESC-50" in (tmp_path / "mine.yaml").read_text()
+    with pytest.raises(SystemExit) as stopped:
+        main(["recipes", "gtzna"])
+    assert stopped.value.code == 2 and "did you mean 'gtzan'" in capsys.readouterr().err
 
 
 def test_all_exported_names_resolve() -> None:
