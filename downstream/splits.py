@@ -58,6 +58,16 @@ def hold_out(
     return np.flatnonzero(found != part), np.flatnonzero(found == part)
 
 
+def mostly_unseen(labels: Sequence[tuple[str, ...]], train: np.ndarray, valid: np.ndarray) -> bool:
+    """Whether most of the held-out clips have labels, and none that a training clip has.
+
+    Args:
+        labels: of each clip.
+    """
+    known = {name for index in train for name in labels[index]}
+    return sum(bool(labels[index]) and known.isdisjoint(labels[index]) for index in valid) > len(valid) / 2
+
+
 def _number_groups(groups: Sequence[str | None]) -> np.ndarray | None:
     """A number for each clip's group, a fresh one for each clip without; None where no two groups are known."""
     names = sorted({group for group in groups if group is not None})

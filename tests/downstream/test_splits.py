@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from byol_a.errors import ByolaError
-from downstream.splits import hold_out, make_folds
+from downstream.splits import hold_out, make_folds, mostly_unseen
 
 
 def test_hold_out_is_a_tenth_and_stratified() -> None:
@@ -38,6 +38,17 @@ def test_five_speakers_hold_out_one_each() -> None:
     held = [{groups[i] for i in hold_out(["x", "y"] * 50, groups, 0.1, seed)[1]} for seed in range(5)]
     assert all(len(speakers) == 1 for speakers in held)
     assert set.union(*held) == set(groups)
+
+
+def test_groups_that_are_classes_hold_out_what_nobody_could_learn() -> None:
+    labels = ["abcd"[i % 4] for i in range(40)]
+    alone = [(name,) for name in labels]
+    assert mostly_unseen(alone, *hold_out(labels, labels, 0.1, 0))
+    assert not mostly_unseen(alone, *hold_out(labels, [None] * 40, 0.1, 0))
+    assert not mostly_unseen(alone, *hold_out(labels, [str(i % 7) for i in range(40)], 0.1, 0))
+    train, valid = np.asarray([0, 1]), np.asarray([2, 3, 4])
+    assert mostly_unseen([("a",), ("a", "b"), ("c",), ("c", "d"), ("a",)], train, valid)
+    assert not mostly_unseen([("a",), ("a", "b"), ("c", "b"), ("c", "d"), ()], train, valid)
 
 
 def test_one_group_for_all_counts_as_none() -> None:
