@@ -1,0 +1,6 @@
+// Everything is there: show what the address asks for.
+
+document.body.classList.remove("without-script");
+setTheme(remember());
+addEventListener("hashchange", route);
+route();
