@@ -43,7 +43,7 @@ def demo(out: Path, steps: int | None, per_class: int, device: str, overwrite: b
     outcomes = _evaluate(model, sounds, out / "scores", device)
 
     click.echo("\npictures:")
-    for picture in (run / "training.png", *sorted((out / "scores").glob("*.png"))):
+    for picture in (run / "training.png", *sorted((out / "scores").rglob("*.png"))):
         click.echo(f"  {picture}")
     click.echo(f"\n{_verdict(outcomes)}")
 
@@ -105,21 +105,28 @@ def _embed(model: Path, sounds: Path, store: Path, device: str) -> None:
 
 def _evaluate(model: Path, sounds: Path, out: Path, device: str) -> Any:
     from byol_a.device import pick_device
-    from downstream.cache import EmbeddingCache
+    from downstream.cells import write_cell
     from downstream.entrants import Controls, entrants_for
-    from downstream.evaluate import evaluate_entrants, table_rows, write_outcomes
-    from downstream.protocols import DefaultProtocol
-    from downstream.report import print_table
+    from downstream.evaluate import evaluate
+    from downstream.features import EmbeddingCache
+    from downstream.outputs import write_outputs
+    from downstream.protocols import make_protocol
+    from downstream.tables import print_table, table_rows
     from downstream.tasks import load_task
 
     task = load_task("folder", sounds)
     click.echo(task.describe())
-    paths = [clip.path for clip in task.clips]
-    controls = Controls(random=True, logmel=True)
-    entrants = entrants_for(str(model), controls, paths, batch_size=32, device=str(pick_device(device)))
-    outcomes = evaluate_entrants(task, entrants, DefaultProtocol(), EmbeddingCache(None), say=lambda line: None)
+    on = str(pick_device(device))
+    protocols, cache = [make_protocol("default")], EmbeddingCache(None)
+    outcomes = []
+    for entrant in entrants_for(str(model), Controls(random=True, logmel=True), task.clips, 32, on):
+        found = evaluate(task, entrant, protocols, cache, on, lambda line: None, draw_map=True, progress=False)
+        outcomes += found
+        for outcome in found:
+            write_cell(out, outcome)
     print_table(table_rows(outcomes))
-    write_outcomes(out, outcomes)
+    write_outputs(out, lambda line: None)
+    click.echo(f"\nreport: {out / 'report.html'}")
     return outcomes
 
 

@@ -1,45 +1,42 @@
-"""The evaluation itself: a task, the embeddings to compare on it, and what is written about them."""
+"""One evaluation: a task, an embedding and a protocol become scores, and a cell on disk."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import shlex
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import numpy as np
 
 from byol_a import __version__
 from byol_a.data.report import FileReport
-from byol_a.errors import ByolaError
-from downstream import report
-from downstream.cache import EmbeddingCache, files_fingerprint
-from downstream.features import Features, embed_clips
-from downstream.metrics import UNBOUNDED_METRICS
-from downstream.protocols import DefaultProtocol, ProbeResult, evaluate_embeddings
+from byol_a.data.worker_pool import available_cores
+from downstream.entrants import LOGMEL, Entrant
+from downstream.features import EmbeddingCache, EmbeddingSource
+from downstream.protocols import EvaluationProtocol, ProbeResult, make_protocol
+from downstream.protocols.finetune import trainable
+from downstream.results import EmbeddingMap
 from downstream.tasks import Task
 
-
-@dataclass(frozen=True)
-class Entrant:
-    """An embedding to be scored: the model itself, or a control beside it.
-
-    Attributes:
-        control: what kind of control; None for the model that was asked about.
-        weight_seed: of random weights.
-    """
-
-    title: str
-    features: Features
-    control: Literal["random", "logmel"] | None = None
-    weight_seed: int | None = None
+MOST_MAPPED = 20_000
+COUNTED = ("seeds", "seed", "repeats", "resamples")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one entrant reached. `task` holds the clips that could be used.
+    """What one entrant reached on one task under one protocol.
 
-    Each of `rows` is a line of scores.jsonl: one metric of one probe. `score` is within 0 and 1; a metric that
-    is not (d') has `value` in its place. `ci_low`, `ci_high`, `fold_scores` and `std` are on the same scale.
+    Attributes:
+        task: with the clips that could be used.
+        about: cell.json, see `downstream.results.Cell`.
+        map: the embeddings in a plane; None where none was asked for.
     """
 
     entrant: Entrant
@@ -47,136 +44,173 @@ class Outcome:
     dim: int
     problems: FileReport
     results: list[ProbeResult]
-    rows: list[dict[str, Any]]
+    about: dict[str, Any]
+    map: EmbeddingMap | None
 
 
-def evaluate_entrants(
+def evaluate(
     task: Task,
-    entrants: Sequence[Entrant],
-    protocol: DefaultProtocol,
+    entrant: Entrant,
+    protocols: Sequence[EvaluationProtocol],
     cache: EmbeddingCache,
+    device: str,
     say: Callable[[str], None],
+    *,
+    draw_map: bool = False,
+    progress: bool | None = None,
 ) -> list[Outcome]:
-    """Embed the task's clips with every entrant and score them; `say` is told what goes on."""
-    paths = [clip.path for clip in task.clips]
-    data = files_fingerprint(paths)
+    """Embed the task's clips and score them under each protocol; `say` is told what goes on.
+
+    Whole clips are embedded first: files that cannot be used are known from then on and left out.
+
+    Raises:
+        UsageError: if a protocol trains the network and there is none.
+        ByolaError: if no file at all could be used, or an embedding is not finite.
+    """
+    for protocol in protocols:
+        if protocol.needs_network:
+            trainable(entrant.features)  # said before the long part
+    began = time.monotonic()
+    say(f"{entrant.title}: embedding {len(task.clips):,} clips")
+    source = EmbeddingSource(entrant.features, task.clips, cache, progress)
+    embeddings = source.matrix()
+    usable = source.usable()
+    if len(source.problems):
+        say(f"{entrant.title}: {source.problems.summary(len(task.clips))}; left out of the scores")
+    left, of_usable = task.only(usable), source.only(usable)
+    embedding_seconds = time.monotonic() - began
+    points = _map(left, of_usable.matrix()) if draw_map else None
     outcomes = []
-    for entrant in entrants:
-        say(f"{entrant.title}: embedding {len(paths):,} clips")
-        embeddings, problems = embed_clips(entrant.features, paths, data, cache)
-        usable = [index for index, path in enumerate(paths) if path not in problems]
-        if len(problems):
-            say(f"{entrant.title}: {problems.summary(len(paths))}; left out of the scores")
-        left = task.only(usable)
-        say(f"{entrant.title}: fitting probes on {embeddings.shape[1]} dimensions")
-        results = evaluate_embeddings(left, embeddings[usable], protocol)
-        rows = _score_rows(entrant, left, protocol, results, data, len(task.clips))
-        outcomes.append(Outcome(entrant, left, embeddings.shape[1], problems, results, rows))
+    for protocol in protocols:
+        started, begun = time.time(), time.monotonic()
+        say(f"{entrant.title}: {protocol.name} protocol on {embeddings.shape[1]} dimensions")
+        results = protocol.run(left, of_usable, device, progress)
+        about = {
+            "entrant": _describe_entrant(entrant, embeddings.shape[1]),
+            "task": _describe_task(task, left, source),
+            "protocol": {
+                "name": protocol.name,
+                "settings": settings_of(protocol),
+                "changed": changed_settings(protocol, task),
+            },
+            "results": [_describe_result(result) for result in results],
+            "run": {
+                "command": shlex.join(["byol-a", *sys.argv[1:]]),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+                "seconds": round(time.monotonic() - begun, 3),
+                "embedding_seconds": round(embedding_seconds, 3),
+                **surroundings(device),
+            },
+        }
+        outcomes.append(Outcome(entrant, left, embeddings.shape[1], source.problems, results, about, points))
+        points = None  # one map serves every protocol
     return outcomes
 
 
-def _score_rows(
-    entrant: Entrant,
-    task: Task,
-    protocol: DefaultProtocol,
-    results: list[ProbeResult],
-    data: str,
-    n_listed: int,
-) -> list[dict[str, Any]]:
-    rounds = task.rounds()
-    counts = {
-        "clips": len(task.clips),
-        "unusable": n_listed - len(task.clips),
-        "expected": task.expected_clips,
-        "classes": len(task.classes),
-        "tested": sum(len(part.test) for part in rounds),
-        "folds": len(rounds),
+def protocols_for(model: str, entrant: Entrant, protocols: Sequence[EvaluationProtocol]) -> list[EvaluationProtocol]:
+    """The protocols that an entrant can take part in: a log-mel control beside `model` has no network to train.
+
+    Asked for by itself, as `logmel`, it is left to the protocol to refuse.
+    """
+    has_network = entrant.control != "logmel" or model == LOGMEL
+    return [protocol for protocol in protocols if has_network or not protocol.needs_network]
+
+
+def settings_of(protocol: EvaluationProtocol) -> dict[str, Any]:
+    """A protocol's settings as JSON values."""
+    assert is_dataclass(protocol) and not isinstance(protocol, type)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(protocol).items()}
+
+
+def changed_settings(protocol: EvaluationProtocol, task: Task) -> dict[str, Any]:
+    """The settings that are not those which the protocol takes for this task by itself.
+
+    How many seeds and resamples there are makes a score more or less certain, not another one.
+    """
+    usual = settings_of(make_protocol(protocol.name, task.protocols.get(protocol.name, {})))
+    return {key: value for key, value in settings_of(protocol).items() if value != usual[key] and key not in COUNTED}
+
+
+def clips_digest(task: Task) -> str:
+    """32 hexadecimal digits of what is asked of which clip: names below the root, sections, labels and parts.
+
+    The audio plays no part: `EmbeddingSource.data_fingerprint` is of that.
+    """
+    digest, root = hashlib.blake2b(digest_size=16), os.path.join(task.root, "")  # noqa: PTH118 (fast for millions)
+    for clip in task.clips:
+        about = (str(clip.path).removeprefix(root), clip.section, clip.labels, clip.part, clip.group)
+        digest.update(repr(about).encode())
+    return digest.hexdigest()
+
+
+def surroundings(device: str) -> dict[str, Any]:
+    """The versions and the machine that scores were made with."""
+    import torch
+
+    return {
+        "package_version": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "cores": available_cores(),
     }
-    common = {
-        "model": entrant.features.name,
-        "model_fingerprint": entrant.features.fingerprint(),
+
+
+def _describe_entrant(entrant: Entrant, dim: int) -> dict[str, Any]:
+    features = entrant.features
+    return {
+        "title": entrant.title,
+        "model": features.name,
+        "fingerprint": features.fingerprint(),
+        "dim": dim,
         "control": entrant.control,
         "weight_seed": entrant.weight_seed,
-        "task": task.name,
-        "label": task.label,
-        "data_fingerprint": data,
-        "protocol": protocol.name,
-        "split": task.split,
-        "counts": counts,
-        "package_version": __version__,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "pooling": getattr(features, "pooling", None),
+        "layer": getattr(features, "layer", None),
     }
-    rows = []
-    for result in results:
-        for name, score in result.metrics.items():
-            key = "value" if name in UNBOUNDED_METRICS else "score"
-            rows.append(
-                common
-                | {"probe": result.probe, "metric": name, key: score.value, "ci_low": score.low, "ci_high": score.high}
-                | {"fold_scores": score.fold_scores, "std": score.std}
-                | {"seeds": result.seeds, "C": result.C}
-            )
-    return rows
 
 
-def table_rows(outcomes: Sequence[Outcome]) -> list[report.TableRow]:
-    """The lines of the printed table; several random networks share a line."""
-    by_title: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_title.setdefault(outcome.entrant.title, []).append(outcome)
-    rows = []
-    for title, same in by_title.items():
-        name = title if len(same) == 1 else f"{title}, {len(same)} draws"
-        for index, result in enumerate(same[0].results):
-            every = [outcome.results[index] for outcome in same]
-            C = report.describe_C(result) if len(same) == 1 else ""
-            rows += [
-                report.TableRow(
-                    name,
-                    same[0].dim,
-                    result.probe,
-                    metric,
-                    tuple(other.metrics[metric] for other in every),
-                    C,
-                )
-                for metric in result.metrics
-            ]
-    return rows
+def _describe_task(listed: Task, used: Task, source: EmbeddingSource) -> dict[str, Any]:
+    rounds = used.rounds()
+    return {
+        "name": listed.name,
+        "title": listed.title or listed.name,
+        "domain": listed.domain,
+        "source": listed.source,
+        "label": listed.label,
+        "classes": list(listed.classes),
+        "multi_label": listed.multi_label,
+        "metrics": list(listed.metrics),
+        "unit_seconds": listed.unit_seconds,
+        "split": listed.split,
+        "split_made_here": listed.split_made_here,
+        "warnings": listed.warnings(),
+        "clips": len(used.clips),
+        "parts": dict(Counter(clip.part for clip in used.clips)),
+        "unusable": len(listed.clips) - len(used.clips),
+        "expected_clips": listed.expected_clips,
+        "folds": len(rounds),
+        "tested": sum(len(part.test) for part in rounds),
+        "clips_digest": clips_digest(listed),
+        "data_fingerprint": source.data_fingerprint(),
+    }
 
 
-def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> list[Path]:
-    """Add rows to `folder/scores.jsonl` and write each entrant's tables and pictures; returns the files.
-
-    The names hold task, label, model (the last two parts of a path), the beginning of its fingerprint and
-    probe: evaluating the same again replaces its own files only.
-    """
-    written = [folder / "scores.jsonl"]
-    try:
-        # First of all: a picture can be drawn again.
-        report.append_scores(written[0], [row for outcome in outcomes for row in outcome.rows])
-        for outcome in outcomes:
-            task, entrant = outcome.task, outcome.entrant
-            stem = _stem(outcome)
-            for result in outcome.results:
-                written.append(folder / f"{stem}-{result.probe}-classes.csv")
-                report.write_class_table(written[-1], task, result)
-                if not task.multi_label:
-                    written.append(folder / f"{stem}-{result.probe}-confusion.png")
-                    value = f"accuracy {100 * result.metrics['accuracy'].value:.1f} %"
-                    title = f"{task.name}, {task.label}: {result.probe}, {value}\n{entrant.title}"
-                    report.write_confusion(written[-1], report.mean_confusion(result), task.classes, title)
-            if len(outcome.problems):
-                written.append(folder / f"{stem}-unusable-files.csv")
-                outcome.problems.write(written[-1])
-    except OSError as error:
-        raise ByolaError(f"cannot write the results to {folder}: {error.strerror or error}") from error
-    return written
+def _describe_result(result: ProbeResult) -> dict[str, Any]:
+    return {
+        "probe": result.probe,
+        "setting": result.setting,
+        "title": result.title,
+        "seeds": list(result.seeds),
+        "chosen": result.chosen,
+        "metrics": {name: asdict(score) for name, score in result.metrics.items()},
+    }
 
 
-def _stem(outcome: Outcome) -> str:
-    task, entrant = outcome.task, outcome.entrant
-    name = "/".join(Path(entrant.features.name).parts[-2:])
-    seed = [] if entrant.weight_seed is None else [f"seed{entrant.weight_seed}"]
-    # Models of the same name differ by their fingerprint, as do controls beside different models.
-    fingerprint: str = outcome.rows[0]["model_fingerprint"]
-    return report.file_stem(task.name, task.label, name, *seed, fingerprint[:8])
+def _map(task: Task, embeddings: np.ndarray) -> EmbeddingMap:
+    from downstream.report.projection import project
+
+    labels = np.asarray([", ".join(clip.labels) for clip in task.clips])
+    points, chosen, method = project(embeddings, labels, most=MOST_MAPPED)
+    paths = np.asarray([str(task.clips[index].path) for index in chosen])
+    return EmbeddingMap(points, paths, labels[chosen], method)

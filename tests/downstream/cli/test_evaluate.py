@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from byol_a import BYOLA, FrontendConfig, NormStats
 from byol_a.errors import UsageError
-from downstream.cli import evaluate
+from downstream.cli.evaluate import evaluate
 
 
 def run(*arguments: object) -> Result:
@@ -64,33 +64,57 @@ def test_a_model_beside_its_controls(sounds: Path, model: Path, tmp_path: Path, 
     assert "warning: no official split was given; made here: 5 stratified folds, seed 0" in result.stderr
     assert "2 of 22 files could not be used" in result.stderr
 
-    rows = rows_of(out)
-    assert [(row["control"], row["weight_seed"], row["probe"]) for row in rows] == [
+    assert result.stdout.count(", logistic: accuracy ") == result.stdout.count("Holm") == 2  # with each control
+    rows = [row for row in rows_of(out) if row["metric"] == "accuracy"]
+    assert sorted((row["control"] or "", row["weight_seed"] or 0, row["probe"]) for row in rows) == [
         (control, seed, probe)
-        for control, seed in ((None, None), ("random", 0), ("random", 1), ("logmel", None))
-        for probe in ("logistic", "knn10")
+        for control, seed in (("", 0), ("logmel", 0), ("random", 0), ("random", 1))
+        for probe in ("knn10", "logistic")
     ]
     assert len({row["model_fingerprint"] for row in rows}) == 4
     for row in rows:
         assert 0 <= row["ci_low"] <= row["score"] <= row["ci_high"] <= 1
-        assert row["split"].startswith("made here") and row["metric"] == "accuracy"
+        assert row["split"].startswith("made here") and row["task"] == "folder"
         assert row["counts"] | {"clips": 20, "unusable": 2, "tested": 20, "folds": 5} == row["counts"]
         assert len(row["fold_scores"]) == 5
         assert row["seeds"] == ([0, 1] if row["probe"] == "logistic" else [])
-    assert rows[-1]["score"] == 1.0  # a low tone and a high one: log-mels tell them apart
+    (logmel,) = {row["score"] for row in rows if row["control"] == "logmel"}
+    assert logmel == 1.0  # a low tone and a high one: log-mels tell them apart
 
-    names = {path.name for path in out.iterdir()}
-    logmel = f"folder-class-logmel-{rows[-1]['model_fingerprint'][:8]}"
-    assert f"{logmel}-logistic-confusion.png" in names and f"{logmel}-knn10-classes.csv" in names
-    assert sum(name.endswith("unusable-files.csv") for name in names) == 4
-    assert (out / f"{logmel}-unusable-files.csv").read_text().count("bad.wav") == 2
+    cells = sorted((out / "cells").glob("folder-*/default/*"))
+    assert len(cells) == 4
+    for cell in cells:
+        assert (cell / "unusable-files.csv").read_text().count("bad.wav") == 2
+        assert {"logistic-confusion.png", "knn10-classes.csv", "map.npz"} <= {path.name for path in cell.iterdir()}
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "random weights" in report and 'src="http' not in report
 
-    kept = sorted(path.name for path in cache_folder.rglob("*.npz"))
-    assert len(kept) == 4
     run(*arguments, "--random-seeds", 2, "--seeds", 2)
-    again = rows_of(out)
-    assert again[:8] == rows and [row["score"] for row in again[8:]] == [row["score"] for row in rows]
-    assert sorted(path.name for path in cache_folder.rglob("*.npz")) == kept
+    again = [row for row in rows_of(out) if row["metric"] == "accuracy"]
+    assert [row["score"] for row in again] == [row["score"] for row in rows]  # the same cells, written anew
+
+
+def test_two_models_side_by_side_and_several_protocols(sounds: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [model, "logmel", "--task", "folder", "--data", sounds, "--out", out]
+    arguments += ["--protocol", "default", "--protocol", "few-shot", "--set", "resamples=30"]
+    result = run(*arguments, "--set", "few-shot.repeats=2", "--set", "few-shot.shots=[1,2]")
+    assert result.exit_code == 0
+    rows = [row for row in rows_of(out) if row["protocol"] == "few-shot" and row["metric"] == "accuracy"]
+    assert sorted((row["model"] == "logmel", row["setting"]["shots"]) for row in rows) == [
+        (False, 1), (False, 2), (True, 1), (True, 2),
+    ]  # fmt: skip
+    assert all(row["seeds"] == [0, 1] and row["settings"]["repeats"] == 2 for row in rows)
+
+
+def test_pooling_and_layers_are_other_embeddings(sounds: Path, model: Path, tmp_path: Path) -> None:
+    for options in ((), ("--pooling", "max"), ("--layer", "0"), ("--layer", "all")):
+        run(model, "--task", "folder", "--data", sounds, "--seeds", 1, "--out", tmp_path / "out", *options)
+    rows = [row for row in rows_of(tmp_path / "out") if row["probe"] == "logistic" and row["metric"] == "accuracy"]
+    assert len({row["model_fingerprint"] for row in rows}) == 4
+    assert {(row["pooling"], row["layer"]) for row in rows} == {
+        ("model", None), ("max", None), ("model", 0), ("model", "all"),
+    }  # fmt: skip
 
 
 def test_without_out_nothing_is_written(sounds: Path, cache_folder: Path) -> None:
@@ -127,14 +151,14 @@ def test_three_real_tasks_with_random_weights(real_data: Path, tmp_path: Path) -
         (folder / "examples.json").write_text(json.dumps(few_notes))
 
     scores = {}
-    for task, data in (("esc50", wanted), ("fsdd", tmp_path / "fsdd"), ("nsynth", tmp_path / "nsynth")):
-        name = "random:AudioNTT2020" if task == "esc50" else "logmel"
-        result = run(name, "--task", task, "--data", data, "--seeds", 1, "--out", tmp_path / "out")
+    for task, data in (("esc10", wanted), ("fsdd", tmp_path / "fsdd"), ("nsynth", tmp_path / "nsynth")):
+        name = "random:AudioNTT2020" if task == "esc10" else "logmel"
+        result = run(name, "--task", task, "--data", data, "--seeds", 1, "--out", tmp_path / task)
         assert result.exit_code == 0
         assert "are listed, of the" in result.stderr  # a part of the set: said, not refused
-        scores[task] = rows_of(tmp_path / "out")[-2]
+        scores[task] = next(row for row in rows_of(tmp_path / task) if row["probe"] == "logistic")
     assert {task: row["probe"] for task, row in scores.items()} == dict.fromkeys(scores, "logistic")
-    assert scores["esc50"]["control"] == "random" and scores["esc50"]["score"] > 0.6
+    assert scores["esc10"]["control"] == "random" and scores["esc10"]["score"] > 0.6
     assert scores["fsdd"]["score"] > 0.6 and scores["fsdd"]["counts"]["folds"] == 3
     assert scores["nsynth"]["score"] > 0.4 and scores["nsynth"]["counts"]["tested"] == 42
 
@@ -149,7 +173,10 @@ def test_three_real_tasks_with_random_weights(real_data: Path, tmp_path: Path) -
         (("random:AudioNTT2020", "--random-control"), "random weights already"),
         (("no/such/model",), "no model folder"),
         (("random:AudioNTT2023",), "AudioNTT2022"),
-        (("logmel", "--label", "mood"), "folder has no option --label"),
+        (("logmel", "--layer", "last"), "--layer last is neither"),
+        (("logmel", "--set", "shots=[1]"), "shots"),
+        (("logmel", "--protocol", "hear", "--seeds", "2"), "leave out --seeds"),
+        (("logmel", "--label", "mood"), "folder has no option 'label'"),
     ],
 )
 def test_wrong_use_is_one_sentence(sounds: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -160,8 +187,8 @@ def test_wrong_use_is_one_sentence(sounds: Path, arguments: tuple[str, ...], wor
 
 def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys; from downstream.cli import evaluate\n"
-        "try: evaluate(['--help'])\n"
+        "import sys; from downstream.cli.evaluate import evaluate; from downstream.cli.benchmark import benchmark\n"
+        "try: benchmark(['--help'], standalone_mode=False); evaluate(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'sklearn', 'matplotlib', 'scipy', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
