@@ -248,7 +248,7 @@ def test_evaluate(corpus: Corpus, classes: tuple[Path, int], model: Path, tmp_pa
     assert f"{by_name.total()} {sentence(by_name)}" in done.stderr
     total = corpus.usable + by_content.total() + plain
     assert f"{by_content.total()} of {total} {sentence(by_content)}" in done.stderr
-    (named,) = (tmp_path / "scores").glob("*-unusable-files.csv")
+    (named,) = (tmp_path / "scores").rglob("unusable-files.csv")
     assert len(named.read_text(encoding="utf-8", errors="surrogateescape").splitlines()) >= by_content.total()
 
 

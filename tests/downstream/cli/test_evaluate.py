@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from byol_a import BYOLA, FrontendConfig, NormStats
 from byol_a.errors import UsageError
 from downstream.cli.evaluate import evaluate
 
@@ -46,13 +45,6 @@ def sounds(tmp_path: Path) -> Path:
             soundfile.write(folder / name / f"{index}.wav", wave, 16000)
         (folder / name / "bad.wav").write_text("this is not audio")
     return folder
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    options = {"embedding_dim": 32}
-    BYOLA("AudioNTT2020", options, FrontendConfig(), NormStats(-7.0, 4.0)).save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
 
 
 def test_a_model_beside_its_controls(sounds: Path, model: Path, tmp_path: Path, cache_folder: Path) -> None:
