@@ -26,9 +26,8 @@ import numpy as np
 import torch
 
 from downstream.probes import HeadSpec, KNNProbe, fit_heads, logistic_fits, logistic_path
-from downstream.protocols.regularised import CHOOSING_TOLERANCE
+from downstream.protocols.regularised import ROUGH_TOLERANCE
 
-ROUGH = CHOOSING_TOLERANCE
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 Result = TypeVar("Result")
 
@@ -127,7 +126,7 @@ def esc10(options: argparse.Namespace) -> dict[str, float]:
     def ours() -> None:
         for fold, of_fold in enumerate(draws):
             train = made[folds != fold]
-            logistic_fits(train.inputs, train.targets, [(draw, GRID) for draw in of_fold], False, options.device, ROUGH)
+            logistic_fits(train.inputs, train.targets, [(draw, GRID) for draw in of_fold], device=options.device)
             logistic_path(train.inputs, train.targets, GRID[3:], device=options.device)
 
     def theirs() -> None:
@@ -145,7 +144,9 @@ def default(options: argparse.Namespace) -> dict[str, float]:
     made = make(options.clips, 2048, 50)
     ends = [options.clips * 8 // 10, options.clips * 9 // 10]
     train, valid, both, test = made[: ends[0]], made[ends[0] : ends[1]], made[: ends[1]], made[ends[1] :]
-    choosing, path = timed(lambda: logistic_path(train.inputs, train.targets, GRID, False, options.device, ROUGH))
+    choosing, path = timed(
+        lambda: logistic_path(train.inputs, train.targets, GRID, False, options.device, ROUGH_TOLERANCE)
+    )
     best = max(path, key=lambda probe: accuracy(probe.scores(valid.inputs), valid.targets))
     refitting, (probe,) = timed(lambda: logistic_path(both.inputs, both.targets, [best.C], device=options.device))
     voting, votes = timed(lambda: KNNProbe(both.inputs, both.targets, device=options.device).scores(test.inputs))
