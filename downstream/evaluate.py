@@ -80,14 +80,15 @@ def evaluate(
     left, of_usable = task.only(usable), source.only(usable)
     embedding_seconds = time.monotonic() - began
     points = _map(left, of_usable.matrix()) if draw_map else None
+    about_entrant, about_task = _describe_entrant(entrant, embeddings.shape[1]), _describe_task(task, left, source)
     outcomes = []
     for protocol in protocols:
         started, begun = time.time(), time.monotonic()
         say(f"{entrant.title}: {protocol.name} protocol on {embeddings.shape[1]} dimensions")
         results = protocol.run(left, of_usable, device, progress)
         about = {
-            "entrant": _describe_entrant(entrant, embeddings.shape[1]),
-            "task": _describe_task(task, left, source),
+            "entrant": about_entrant,
+            "task": about_task,
             "protocol": {
                 "name": protocol.name,
                 "settings": settings_of(protocol),

@@ -13,7 +13,7 @@ from byol_a.files import atomic_file
 from downstream.cells import finite
 from downstream.metrics import UNBOUNDED_METRICS
 from downstream.published import published_scores
-from downstream.results import read_cells
+from downstream.results import Cell, read_cells
 
 SCORES = "scores.jsonl"
 TITLE = "Audio representations compared"
@@ -37,12 +37,14 @@ def write_outputs(out: Path, say: Callable[[str], None]) -> None:
     """Write the scores and the report of all cells below `out`, if there are any; `say` is told of the files."""
     from downstream.report import write_report
 
-    damaged: list[str] = []  # the scores say which
+    damaged: list[str] = []
     cells = list(read_cells(out, damaged.append))
+    for sentence in damaged:
+        say(sentence)
     if not cells:
         return
     report = write_report(out, cells, published_scores(), title=TITLE, damaged=damaged)
-    for path in [write_scores(out, say), *report]:
+    for path in [write_scores(out, cells), *report]:
         say(f"wrote {path}")
 
 
@@ -92,12 +94,12 @@ def score_rows(about: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_scores(out: Path, damaged: Callable[[str], None] | None = None) -> Path:
-    """Write `out/scores.jsonl`, the rows of every cell there; returns it. `damaged` as in `read_cells`."""
+def write_scores(out: Path, cells: Iterable[Cell]) -> Path:
+    """Write `out/scores.jsonl`, the rows of every cell; returns it."""
     path = out / SCORES
     try:
         with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            for cell in read_cells(out, damaged):
+            for cell in cells:
                 stream.writelines(_lines(score_rows(cell.about)))
     except OSError as error:
         raise ByolaError(f"cannot write the scores to {path}: {error.strerror or error}") from error

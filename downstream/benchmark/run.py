@@ -24,7 +24,7 @@ from byol_a.lock import WriterLock
 from downstream.benchmark.plan import Account, Plan
 from downstream.benchmark.task import run_task
 from downstream.outputs import prepare, write_outputs, write_scores
-from downstream.results import CELLS
+from downstream.results import CELLS, read_cells
 from downstream.suites import FoundTask, Search
 
 RECORD = "benchmark.json"
@@ -65,7 +65,7 @@ def _run(
     for number, found in enumerate(tasks, start=1):
         say(f"[{number}/{len(tasks)}] {found.name}: {found.root}")
         accounts.append(run_task(plan, found, say))
-        write_scores(plan.out, say)
+        write_scores(plan.out, read_cells(plan.out, say))
 
 
 def _run_in_processes(
@@ -80,7 +80,7 @@ def _run_in_processes(
         try:
             for future in as_completed(waiting):
                 accounts.append(future.result())
-                write_scores(plan.out, say)
+                write_scores(plan.out, read_cells(plan.out, say))
                 say(f"[{len(accounts)}/{len(tasks)}] {waiting[future].name}: done")
         except BaseException:
             for child in multiprocessing.active_children():

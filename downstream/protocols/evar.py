@@ -53,7 +53,7 @@ class EvarProtocol:
 
     def run(self, task: Task, source: EmbeddingSource, device: str, progress: bool | None) -> list[ProbeResult]:
         """See `EvaluationProtocol.run`."""
-        rounds = task.rounds()
+        rounds, targets = task.rounds(), one_hot(task)
         logits: list[list[np.ndarray]] = [[] for _ in self.seeds]
         chosen: list[list[dict[str, Any]]] = [[] for _ in self.seeds]
         with fitting("linear evaluation", len(rounds) * len(self.seeds), progress) as bar:
@@ -63,7 +63,7 @@ class EvarProtocol:
                 for place, seed in enumerate(self.seeds):
                     train, valid = training_and_validation(task, part, seed, self.valid_fraction)
                     crops = _embedded(task, source, train + valid, "random", seed, stats)
-                    scores, epochs = self._fit(task, train, valid, crops, tested, seed, device)
+                    scores, epochs = self._fit(task, targets, train, valid, crops, tested, seed, device)
                     logits[place].append(scores)
                     chosen[place].append({"epochs": epochs})
                     bar.advance()
@@ -75,6 +75,7 @@ class EvarProtocol:
     def _fit(
         self,
         task: Task,
+        targets: np.ndarray,
         train: list[int],
         valid: list[int],
         crops: np.ndarray,
@@ -87,7 +88,7 @@ class EvarProtocol:
         Args:
             crops: embeddings of the clips `train` and `valid`, in this order.
         """
-        targets, rows = one_hot(task), StandardisedRows(np.concatenate([crops, tested]), range(len(train)))
+        rows = StandardisedRows(np.concatenate([crops, tested]), range(len(train)))
         ends = np.cumsum([len(train), len(valid), len(tested)])
         train_x, valid_x, test_x = (rows[range(a, b)] for a, b in itertools.pairwise([0, *ends]))
         fitted = fit_heads(

@@ -55,11 +55,12 @@ class HearProtocol:
     def run(self, task: Task, source: EmbeddingSource, device: str, progress: bool | None) -> list[ProbeResult]:
         """See `EvaluationProtocol.run`."""
         embeddings, rounds, points = source.matrix(), task.rounds(), self._points()
+        targets = one_hot(task)
         logits: list[np.ndarray] = []
         chosen: list[dict[str, Any]] = []
         with fitting("fitting networks", len(rounds) * len(points), progress) as bar:
             for part in rounds:
-                scores, best = self._best(task, part, rounds, embeddings, points, device, bar)
+                scores, best = self._best(task, targets, part, rounds, embeddings, points, device, bar)
                 logits.append(scores)
                 chosen.append(best)
         tests = [part.test for part in rounds]
@@ -76,6 +77,7 @@ class HearProtocol:
     def _best(
         self,
         task: Task,
+        targets: np.ndarray,
         part: Round,
         rounds: list[Round],
         embeddings: np.ndarray,
@@ -84,7 +86,6 @@ class HearProtocol:
         bar: Progress,
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Logits (N_test, C) of the point that does best on validation, and that point."""
-        targets = one_hot(task)
         train, valid = self._training_and_validation(task, part, rounds)
         best: tuple[float, np.ndarray, dict[str, Any]] | None = None
         for depth, of_depth in itertools.groupby(points, key=lambda point: point[0]):

@@ -148,7 +148,7 @@ def test_only_what_lies_within_0_and_1_is_called_score(tmp_path: Path) -> None:
     task = replace(made_task((("x", "y"), ("y",))), metrics=("macro_map", "d_prime"), multi_label=True)
     for outcome in outcomes_of(task, MadeFeatures("m")):
         write_cell(tmp_path, outcome)
-        rows = [json.loads(line) for line in write_scores(tmp_path).read_text().splitlines()]
+        rows = [json.loads(line) for line in write_scores(tmp_path, read_cells(tmp_path)).read_text().splitlines()]
         assert len(rows) == len(score_rows(outcome.about)) and rows[0]["metric"] == "macro_map"
     for row in rows:
         assert ("value" in row) == (row["metric"] in UNBOUNDED_METRICS) != ("score" in row)
