@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from byol_a.progress import Progress
-from downstream.metrics import METRICS
+from downstream.metrics import METRICS, Metric
 from downstream.probes.adam import StackedAdam
 from downstream.probes.heads import Heads
 from downstream.probes.rows import as_rows
@@ -72,7 +71,6 @@ def fit_heads(
     batch_size: int,
     max_epochs: int,
     patience: int,
-    metric: Literal["accuracy", "macro_map"] = "accuracy",
     multi_label: bool = False,
     device: str = "cpu",
     progress: bool | None = None,
@@ -82,12 +80,11 @@ def fit_heads(
     A head's batches follow `torch.randperm` of a generator seeded with its seed, the last one of an epoch
     being smaller. The loss is the mean over the batch of the cross entropy, or over the batch and the classes
     of the binary cross entropies. A head stops when `patience` epochs in a row did not raise its validation
-    score; of equal scores the earliest counts.
+    score (accuracy; mAP if `multi_label`); of equal scores the earliest counts.
 
     Args:
         train_x, valid_x: (N, D) float32.
         train_y, valid_y: (N, C) bool; one True a row unless `multi_label`.
-        metric: the validation score.
         progress: as `byol_a.progress.Progress` takes it.
     """
     depths = {(spec.hidden_layers, spec.hidden_dim) for spec in specs}
@@ -97,7 +94,7 @@ def fit_heads(
         _Clips(train_x, train_y, multi_label, device),
         _Clips(valid_x, valid_y, multi_label, device),
         specs,
-        metric,
+        METRICS["macro_map" if multi_label else "accuracy"],
     )
     products = sum(weight.numel() for weight in training.heads.parameters()) * min(batch_size, len(training.train))
     with (
@@ -136,8 +133,8 @@ class _Clips:
 class _Training:
     """The heads that still learn, and the best that each has been."""
 
-    def __init__(self, train: _Clips, valid: _Clips, specs: Sequence[HeadSpec], metric: str) -> None:
-        self.train, self.valid, self._metric = train, valid, METRICS[metric]
+    def __init__(self, train: _Clips, valid: _Clips, specs: Sequence[HeadSpec], metric: Metric) -> None:
+        self.train, self.valid, self._metric = train, valid, metric
         self.running = list(range(len(specs)))
         dim, n_classes = train.inputs.shape[1], train.one_hot.shape[1]
         seeds, rates = [spec.seed for spec in specs], [spec.dropout for spec in specs]

@@ -104,7 +104,6 @@ class HearProtocol:
                 batch_size=self.batch_size,
                 max_epochs=self.max_epochs,
                 patience=self.patience,
-                metric="macro_map" if task.multi_label else "accuracy",
                 multi_label=task.multi_label,
                 device=device,
                 progress=False,

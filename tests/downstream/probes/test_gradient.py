@@ -62,7 +62,7 @@ def plain(
 def fit(
     specs: list[HeadSpec], train: Any, targets: Any, valid: Any, of_valid: Any, multi_label: bool = False
 ) -> FittedHeads:
-    how = {**HOW, "metric": "macro_map" if multi_label else "accuracy", "multi_label": multi_label}
+    how = {**HOW, "multi_label": multi_label}
     return fit_heads(train, targets, valid, of_valid, specs, **how)
 
 
