@@ -25,7 +25,7 @@ RECIPE: dict[str, Any] = {
     "encoder": {"name": "AudioNTT2020", "options": {"embedding_dim": 16}},
     "frontend": {"n_mels": 16, "hop_length": 320},
     "augment": {"mixup": {"memory": 200}},
-    "method": {"projector": {"hidden": 16, "out": 8}, "predictor_hidden": 16},
+    "method": {"projector": {"hidden": 16, "out": 8}, "predictor": {"hidden": 16}},
     "data": {"crop_seconds": 0.5},
     "normalization": {"crops": 100},
     "training": {"batch_size": 8, "precision": "float32", "log_every": 1, "checkpoint_every": 100},

@@ -24,6 +24,10 @@ _MOST_VALUES = 10_000
 def build(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
     """Make the dataclass `cls` from nested `values`, converting where nothing is lost ("3e-4" to a float).
 
+    A field whose dataclass has a class method `variant` becomes an instance of the class that `variant` gives for the
+    value's `name`, which has keys of its own: `{name: newton_schulz, ridge: 0.3}`. A bare word stands for that
+    variant's defaults.
+
     Args:
         source: where the values come from ("recipe byola_v2"), for the error's sentence.
 
@@ -31,17 +35,46 @@ def build(cls: type[Config], values: Mapping[str, Any], source: str) -> Config:
         UsageError: for an unknown key (with the nearest known one) or a value of the wrong type, naming the
             key by its dotted path.
     """
+    return typing.cast("Config", _build(cls, values, source, root=cls, path=""))
+
+
+def _build(cls: Any, values: Mapping[str, Any], source: str, root: Any, path: str) -> Any:
+    """`build` for a part of the tree `root`; `path` leads to it, with a dot at its end."""
     from pydantic import ValidationError
 
-    _refuse_unknown_keys(cls, values, source, root=cls)
+    _refuse_unknown_keys(cls, values, source, root, path)
+    kinds = typing.get_type_hints(cls)
+    values = {key: _with_variants(kinds[key], value, source, root, path + key) for key, value in values.items()}
     try:
-        return typing.cast("Config", _adapter(typing.cast("Any", cls)).validate_python(dict(values)))
+        return _adapter(cls).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"] if part in _key_names(cls))
+        where = path + ".".join(str(part) for part in first["loc"] if part in _key_names(cls))
         raise UsageError(
-            f"{source}: {path or 'the configuration'} cannot be {first['input']!r}: {_lower_first(first['msg'])}"
+            f"{source}: {where or 'the configuration'} cannot be {first['input']!r}: {_lower_first(first['msg'])}"
         ) from error
+
+
+def _with_variants(kind: Any, value: Any, source: str, root: Any, path: str) -> Any:
+    """`value` with every section below it that has variants built already, as its own kind of dataclass."""
+    for member in _dataclasses_in(kind):
+        if not hasattr(member, "variant"):
+            if isinstance(value, Mapping):
+                kinds = typing.get_type_hints(member)
+                value = {
+                    key: _with_variants(kinds[key], part, source, root, f"{path}.{key}") for key, part in value.items()
+                }
+        elif isinstance(value, str | Mapping):
+            values = {"name": value} if isinstance(value, str) else dict(value)
+            name = values.setdefault("name", member().name)
+            if not isinstance(name, str):
+                raise UsageError(f"{source}: {path}.name cannot be {name!r}: a name is expected")
+            try:
+                variant = member.variant(name)
+            except UsageError as error:
+                raise UsageError(f"{source}: {path}: {error}") from error
+            return _build(variant, values, source, root, f"{path}.")
+    return value
 
 
 @functools.cache
@@ -65,7 +98,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """`values` with each `dotted.key=value` set; the value is read as YAML (`null`, `3`, `[0.6, 1.5]`)."""
+    """`values` with each `dotted.key=value` set; the value is read as YAML (`null`, `3`, `[0.6, 1.5]`).
+
+    A key inside a bare word belongs to what the word names: `method=tribyol method.tau=0.9`.
+    """
     result = _deep_copy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -78,11 +114,16 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         *parents, last = key.split(".")
         node = result
         for parent in parents:
-            if not isinstance(node.get(parent), dict):
-                node[parent] = {}
-            node = node[parent]
+            node[parent] = node = section(node.get(parent))
         node[last] = value
     return result
+
+
+def section(value: Any) -> dict[str, Any]:
+    """What a key leads into: a bare word is the name of what has the keys, anything that is no mapping has none yet."""
+    if isinstance(value, str):
+        return {"name": value}
+    return value if isinstance(value, dict) else {}
 
 
 def _parse_yaml(text: str) -> Any:
@@ -140,12 +181,22 @@ def _refuse_unknown_keys(cls: Any, values: Any, source: str, root: Any, path: st
         if key not in names:
             hint = nearest(str(key), names)
             if "did you mean" not in hint:
-                hint = _elsewhere(str(key), root) or hint
+                hint = _of_another_variant(cls, key, values, path) or _elsewhere(str(key), root) or hint
             raise UsageError(f"{source}: unknown key {path + str(key)!r}{hint}")
         if isinstance(value, bool) and bool not in _members(kinds[key]) and {int, float} & _members(kinds[key]):
             raise UsageError(f"{source}: {path + str(key)} cannot be {str(value).lower()}: a number is expected")
         for kind in _dataclasses_in(kinds[key]):
-            _refuse_unknown_keys(kind, value, source, root, f"{path}{key}.")
+            if not hasattr(kind, "variant"):  # its keys depend on the variant, and are looked at when that is built
+                _refuse_unknown_keys(kind, value, source, root, f"{path}{key}.")
+
+
+def _of_another_variant(cls: Any, key: Any, values: Mapping[str, Any], path: str) -> str:
+    """What to write where a section got another name and still has a setting of the default variant."""
+    default = next((kind for kind in reversed(cls.__mro__) if hasattr(kind, "variant")), None)
+    if not path or default is None or key not in {field.name for field in fields(default.variant(default().name))}:
+        return ""
+    choice = f"{path[:-1]}={values['name']}"
+    return f", which {values['name']!r} does not have; write {choice} to leave the settings of another one behind"
 
 
 def _elsewhere(key: str, root: Any) -> str:
@@ -161,7 +212,9 @@ def _elsewhere(key: str, root: Any) -> str:
 def _leaf_paths(cls: Any, prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, kind in typing.get_type_hints(cls).items():
-        nested = _dataclasses_in(kind)
+        nested = [
+            member.variant(member().name) if hasattr(member, "variant") else member for member in _dataclasses_in(kind)
+        ]
         paths.append(prefix + name)
         for inner in nested:
             paths += _leaf_paths(inner, f"{prefix}{name}.")

@@ -6,8 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from byol_a.config import nearest, read_yaml
+from byol_a.config import nearest, read_yaml, section
 from byol_a.errors import UsageError
+from byol_a.older import with_present_names
 from byol_a.words import one_line
 
 KINDS = {"pretrain": "byol-a pretrain --recipe NAME", "evaluate": "byol-a evaluate MODEL --task NAME --data FOLDER"}
@@ -54,8 +55,39 @@ def recipe_text(kind: str | None, name: str) -> str:
 
 
 def read_recipe(kind: str, name: str) -> dict[str, Any]:
-    """A recipe's keys and values."""
-    return read_yaml(recipe_path(kind, name))
+    """A recipe's keys and values, merged over those of the recipe that it `extends`, if it names one.
+
+    Sections are merged key by key, but one that has a `name` replaces the whole section: another encoder or predictor
+    has other options. `extends` takes a packaged recipe's name, or a file's path relative to the recipe.
+
+    Raises:
+        UsageError: if there is no such recipe, or recipes extend each other in a circle.
+    """
+    return _read(recipe_path(kind, name), kind, ())
+
+
+def _read(path: Path, kind: str, below: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in below:
+        raise UsageError(f"{path} extends itself, by way of {below[-1].name}")
+    values = with_present_names(read_yaml(path))
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise UsageError(f"{path}: extends cannot be {base!r}: the name or the file of a recipe is expected")
+    beside = path.parent / base
+    found = beside if base.endswith((".yaml", ".yml")) and beside.is_file() else recipe_path(kind, base)
+    return _merged(_read(found, kind, (*below, path.resolve())), values)
+
+
+def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in values.items():
+        before = base.get(key)
+        if isinstance(value, dict) and isinstance(before, (dict, str)) and "name" not in value:
+            value = _merged(section(before), value)
+        result[key] = value
+    return result
 
 
 def _folder(kind: str) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from byol_a.config import apply_overrides, build, nearest, read_yaml, to_dict, to_yaml
 from byol_a.errors import UsageError
+from byol_a.methods import BYOLConfig, TriBYOLConfig
 from byol_a.recipes import list_recipes, read_recipe, recipe_path
 from byol_a.training.config import PretrainConfig
 
@@ -100,10 +103,77 @@ def test_presets_hold_the_papers_numbers() -> None:
         assert config["augment"]["fader"] == fader
         assert config["optimizer"]["lr"] == lr
         assert config["data"]["pad"] == pad
-        assert config["method"]["projector"] == {"hidden": 4096, "out": 256}
+        assert {"hidden": 4096, "out": 256}.items() <= config["method"]["projector"].items()
+        assert config["method"]["predictor"]["hidden"] == 4096
         assert config["method"]["tau"] == 0.99
         assert (config["training"]["batch_size"], config["training"]["epochs"]) == (256, 100)
     assert build(PretrainConfig, v1, "v1").crop_samples == 15_200
+
+
+def method_of(*overrides: str) -> Any:
+    values = apply_overrides(read_recipe("pretrain", "byola_v2"), overrides)
+    return build(PretrainConfig, values, "recipe byola_v2").method
+
+
+def test_a_section_with_variants_is_built_as_the_one_it_names() -> None:
+    assert isinstance(method_of(), BYOLConfig)
+    assert method_of("method.predictor={name: newton_schulz, ridge: 0.5}").predictor.ridge == 0.5
+    assert method_of("method.predictor=none").predictor.name == "none"  # a word alone: its defaults
+    assert isinstance(method_of("method=tribyol"), TriBYOLConfig)
+    assert method_of("method.name=tribyol", "method.tau=0.5").tau == 0.5
+    third = method_of("method=tribyol", "method.tau=0.996", "method.predictor=stiefel", "method.predictor.ridge=0.5")
+    assert isinstance(third, TriBYOLConfig) and third.tau == 0.996
+    assert to_dict(third)["predictor"].items() >= {"name": "stiefel", "ridge": 0.5}.items()
+    whole = build(PretrainConfig, {"method": "tribyol"}, "test")
+    assert build(PretrainConfig, to_dict(whole), "again") == whole
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("method.predictor.hiden=3", ["method.predictor.hiden", "'hidden'"]),
+        ("method.predictor=lineer", ["method.predictor", "'lineer'", "'linear'"]),
+        ("method.predictor.name=stiefel", ["method.predictor.hidden", "write method.predictor=stiefel"]),
+        ("method.predictor.name=3", ["method.predictor.name", "3"]),
+        ("method=tribyl", ["'tribyl'", "'tribyol'"]),
+        ("method.lr=3", ["method.lr", "'optimizer.lr'"]),
+        ("method.predictor.hidden=many", ["method.predictor.hidden", "'many'"]),
+        ("method=nowhere:Nothing", ["nowhere:Nothing", "ModuleNotFoundError"]),
+        ("method=json:dumps", ["json:dumps", "no subclass"]),
+    ],
+)
+def test_an_error_in_a_variant_says_where(override: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        method_of(override)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "extends: byola_v2\nmethod: {predictor: {name: linear}, tau: 0.9}\ntraining: {batch_size: 32}\n"
+    )
+    (tmp_path / "further.yml").write_text("extends: mine.yaml\noptimizer: {lr: 0.5}\n")
+    values, base = read_recipe("pretrain", str(tmp_path / "further.yml")), read_recipe("pretrain", "byola_v2")
+    assert values["method"]["predictor"] == {"name": "linear"}  # a section with a name replaces the whole one
+    assert values["method"]["tau"] == 0.9
+    assert values["method"]["projector"] == base["method"]["projector"]
+    assert values["training"] == {**base["training"], "batch_size": 32}
+    assert values["optimizer"] == {**base["optimizer"], "lr": 0.5}
+    assert values["encoder"] == base["encoder"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: byola_v3", "no recipe 'byola_v3'"),
+        ("extends: 3", "extends cannot be 3"),
+        ("extends: a.yaml", "itself"),
+    ],
+)
+def test_a_recipe_that_extends_nothing_is_a_sentence(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_recipe("pretrain", str(tmp_path / "a.yaml"))
 
 
 def test_an_unknown_recipe_names_its_neighbour() -> None:
@@ -136,3 +206,22 @@ def test_values_that_can_never_work_are_refused(override: str) -> None:
     values = apply_overrides(read_recipe("pretrain", "byola_v2"), [override])
     with pytest.raises(UsageError):
         build(PretrainConfig, values, "recipe")
+
+
+def test_a_key_inside_a_bare_word_of_an_extended_recipe_belongs_to_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("method: {name: byol, predictor: stiefel}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\nmethod: {predictor: {ridge: 0.5}}\n")
+    predictor = build(PretrainConfig, read_recipe("pretrain", str(tmp_path / "mine.yaml")), "mine").method.predictor  # type: ignore[attr-defined]
+    assert (predictor.name, predictor.ridge) == ("stiefel", 0.5)
+
+
+def test_weights_are_variational_where_the_method_learns_their_deviations() -> None:
+    with pytest.raises(UsageError, match=r"encoder\.options\.variational goes with .* not with byol"):
+        build(PretrainConfig, {"encoder": {"options": {"variational": True}}}, "test")
+    build(PretrainConfig, {"encoder": {"options": {"variational": True}}, "method": "byov"}, "test")
+
+
+def test_the_settings_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("extends: byola_v2\nmethod: {predictor_hidden: 48}\n")
+    method = build(PretrainConfig, read_recipe("pretrain", str(tmp_path / "old.yaml")), "old").method
+    assert to_dict(method)["predictor"].items() >= {"name": "mlp", "hidden": 48}.items()

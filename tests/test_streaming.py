@@ -107,6 +107,22 @@ def test_encoders_without_context_take_chunks_as_clips():
     assert len(frames) >= 2 and all(piece.shape[1] == model.embedding_dim for piece in frames)
 
 
+def test_layer_norm_takes_chunks_as_clips(monkeypatch):
+    model = small_model("AudioNTT2020", {"embedding_dim": 16, "channels": 8, "norm": "layer"})
+    signal = wave(16000 * 5)
+    pieces = list(model.iter_frames(signal, 2.0))
+    assert [len(piece) for piece in pieces] == [25, 25, 12]
+    with torch.no_grad():
+        x = model.encoder_input(model.frontend(torch.from_numpy(signal)[None]))
+        for piece, start in zip(pieces, (0, 200, 400), strict=True):
+            clip = model.encoder.frames(x[..., start : start + 200])[0]
+            np.testing.assert_allclose(piece, clip.numpy(), atol=1e-4)
+    monkeypatch.setattr("byol_a.inputs.LONG_SECONDS", 1.0)
+    monkeypatch.setattr(encoding, "CHUNK_SECONDS", 2.0)
+    expected = np.concatenate(pieces)
+    np.testing.assert_allclose(model.encode(signal), expected.max(0) + expected.mean(0), atol=1e-4)
+
+
 MEMORY = """
 import json, resource, sys
 import numpy as np, torch

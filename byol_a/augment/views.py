@@ -1,4 +1,4 @@
-"""The two views of each clip that a method compares: which augmentations, in which order."""
+"""The views of each clip that a method compares: which augmentations, in which order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from byol_a.augment.mixup import Mixup, MixupParams
 from byol_a.augment.resize_crop import CropParams, RandomResizeCrop
 from byol_a.normalize import post_norm
 
-N_VIEWS = 2
-
 
 @dataclass(frozen=True)
 class ViewParams:
-    """All drawn parameters of a batch, each tensor (2 views, B clips, ...); `None` where left out."""
+    """All drawn parameters of a batch, each tensor (V views, B clips, ...); `None` where left out."""
 
     mixup: MixupParams | None
     random_resize_crop: CropParams | None
@@ -41,20 +39,25 @@ class ViewParams:
 
 
 class Views(nn.Module):
-    """Two random views of a batch of normalised log-mels: mixup, resize crop, linear fader, post-norm.
+    """Random views of a batch of normalised log-mels: mixup, resize crop, linear fader, post-norm.
 
     Each is there if the configuration names it; the order is BYOL-A's (arXiv 2103.06695 and 2204.07402), with
-    the ablation's Gaussian mixing in front [choice]. Parameters are drawn per clip and per view. Both views
+    the ablation's Gaussian mixing in front [choice]. Parameters are drawn per clip and per view. All views
     draw mixup partners from the memory as it stood before the batch, then the batch is pushed once [choice].
-    Post-norm takes both views together. The mixup memory is in the state dict.
+    Post-norm takes all views together. The mixup memory is in the state dict.
 
     Where several processes share a batch, each keeps the memory of its own clips, and post-norm takes the
     process's own part of the batch [choice], or with `synchronized` the whole one.
+
+    Args:
+        n_views: V, views of each clip; most methods compare two.
     """
 
-    def __init__(self, config: AugmentConfig, n_mels: int, n_frames: int, synchronized: bool = False) -> None:
+    def __init__(
+        self, config: AugmentConfig, n_mels: int, n_frames: int, synchronized: bool = False, n_views: int = 2
+    ) -> None:
         super().__init__()
-        self.config, self.synchronized = config, synchronized
+        self.config, self.synchronized, self.n_views = config, synchronized, n_views
         size = (n_mels, n_frames)
         crop = config.random_resize_crop
         self.gaussian = GaussianMixing(config.gaussian, *size) if config.gaussian is not None else None
@@ -63,12 +66,12 @@ class Views(nn.Module):
         self.fader = RandomLinearFader(config.fader) if config.fader is not None else None
 
     def draw(self, batch: int, generator: torch.Generator) -> ViewParams:
-        """Parameters for both views of `batch` clips, on the generator's device.
+        """Parameters for all views of `batch` clips, on the generator's device.
 
         They depend on the generator and the configuration alone, not on the clips or on the mixup memory. A
         generator on the device of the clips saves copies from host to device.
         """
-        size = (N_VIEWS, batch)
+        size = (self.n_views, batch)
         crop = self.random_resize_crop
         return ViewParams(
             gaussian=self.gaussian.draw(size, generator) if self.gaussian is not None else None,
@@ -78,14 +81,14 @@ class Views(nn.Module):
         )
 
     def apply(self, x: Tensor, params: ViewParams) -> Tensor:  # type: ignore[override]
-        """Make both views of x (B, F, T) and remember x for later mixups.
+        """Make the views of x (B, F, T) and remember x for later mixups.
 
         Args:
             x: normalised log-mels.
             params: what `draw` gave for these B clips; what has no parameters is left out.
 
         Returns:
-            (2, B, F, T), contiguous: it unpacks as `view1, view2`, and `.flatten(0, 1)` is both in a row.
+            (V, B, F, T), contiguous: it unpacks as `view1, view2`, and `.flatten(0, 1)` is all in a row.
         """
         views = x
         if self.gaussian is not None and params.gaussian is not None:
@@ -93,7 +96,7 @@ class Views(nn.Module):
         if self.mixup is not None and params.mixup is not None:
             views = self.mixup.apply(views, params.mixup)
             self.mixup.push(x)
-        views = views.expand(N_VIEWS, *x.shape)
+        views = views.expand(self.n_views, *x.shape)
         if self.random_resize_crop is not None and params.random_resize_crop is not None:
             views = self.random_resize_crop.apply(views, params.random_resize_crop)
         if self.fader is not None and params.fader is not None:
@@ -103,5 +106,5 @@ class Views(nn.Module):
         return views.contiguous()
 
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw and apply: x (B, F, T) to both views (2, B, F, T)."""
+        """Draw and apply: x (B, F, T) to its views (V, B, F, T)."""
         return self.apply(x, self.draw(len(x), generator))

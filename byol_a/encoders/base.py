@@ -25,7 +25,8 @@ class AudioEncoder(nn.Module, ABC):
             (some timm backbones round up instead).
         frame_context: mel frames needed on each side of a chunk for the chunk's output frames to equal those
             of the whole clip (the chunk starting at a multiple of `frame_stride`); None where every output
-            sees the whole clip, so that it can neither be cut into chunks nor be padded.
+            sees the whole clip (attention, layer and group norm), so that it can neither be cut into chunks
+            nor be padded.
         min_frames: the fewest mel frames that give an output frame.
         layer_strides: mel frames per frame of each of `layer_frames`.
     """
@@ -48,7 +49,8 @@ class AudioEncoder(nn.Module, ABC):
                 of the clip alone. None, the usual case in training, means all T frames of every clip.
 
         Raises:
-            UsageError: if T is below `min_frames` or F is not `n_mels`.
+            UsageError: if T is below `min_frames` or F is not `n_mels`; for a padded batch where every output
+                sees the whole clip.
         """
 
     @abstractmethod
@@ -66,13 +68,15 @@ class AudioEncoder(nn.Module, ABC):
         """Clip embeddings (B, D): maximum plus mean over time of the frame embeddings."""
         return pool_time(self.frames(x, lengths), None if lengths is None else lengths // self.frame_stride, pooling)
 
-    def check_input(self, x: Tensor) -> None:
-        """Raise `UsageError` unless `x` is (B, 1, n_mels, at least min_frames)."""
+    def check_input(self, x: Tensor, lengths: Tensor | None = None) -> None:
+        """Raise `UsageError` unless `x` is (B, 1, n_mels, at least min_frames), and unpadded where that matters."""
         if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] != self.n_mels or x.shape[3] < self.min_frames:
             raise UsageError(
                 f"{type(self).__name__} takes log-mels of shape (B, 1, {self.n_mels}, T) with T at least "
                 f"{self.min_frames}, not {tuple(x.shape)}"
             )
+        if self.frame_context is None and lengths is not None and not bool((lengths == x.shape[-1]).all()):
+            raise UsageError(f"this {type(self).__name__} sees whole clips: give it batches of one length, unpadded")
 
 
 def valid_positions(lengths: Tensor, n_positions: int) -> Tensor:

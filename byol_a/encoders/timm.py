@@ -85,9 +85,7 @@ class TimmEncoder(AudioEncoder):
         return [_mean_over_frequency(feature_map) for feature_map in maps]
 
     def _check(self, x: Tensor, lengths: Tensor | None) -> None:
-        self.check_input(x)
-        if lengths is not None and not bool((lengths == x.shape[-1]).all()):
-            raise UsageError("a timm encoder sees whole clips: give it batches of one length, unpadded")
+        self.check_input(x, lengths)
         if self._fixed_frames is not None and x.shape[-1] != self._fixed_frames:
             raise UsageError(
                 f"this timm encoder takes clips of exactly {self._fixed_frames} mel frames, not "

@@ -1,72 +1,59 @@
-"""BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv 2006.07733), as BYOL-A uses it."""
+"""BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv 2006.07733), as BYOL-A uses it.
+
+`Bootstrap` is what BYOL shares with its relatives: an online network that predicts a target's projections.
+"""
 
 from __future__ import annotations
 
-import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol_a.encoders.base import AudioEncoder
 from byol_a.errors import UsageError
-from byol_a.methods.ema import cosine_tau, ema_update
-from byol_a.methods.heads import mlp_head
+from byol_a.methods.base import Method, MethodConfig, StepOutput
+from byol_a.methods.ema import cosine_tau, ema_update, make_target
+from byol_a.methods.heads import HeadConfig, mlp_head
+from byol_a.methods.losses import LossConfig, RegressionConfig, create_loss
+from byol_a.methods.predictors import MLPPredictorConfig, PredictorConfig, create_predictor
+from byol_a.methods.regularizers import Regularizer, RegularizersConfig, create_regularizers
 
 
 @dataclass
-class HeadConfig:
-    """Sizes of a projector or predictor: `hidden` units, `out` outputs."""
+class BYOLConfig(MethodConfig):
+    """The pieces BYOL is made of, and the target's rate `tau`, constant or rising to 1 by a cosine.
 
-    hidden: int = 4096
-    out: int = 256
+    `predictor`, `loss` and `regularizers` are each one of several; see `docs/methods.md`.
+    """
 
-    def __post_init__(self) -> None:
-        if self.hidden < 1 or self.out < 1:
-            raise UsageError(f"a head needs at least one hidden unit and one output, not {self.hidden} and {self.out}")
-
-
-@dataclass
-class BYOLConfig:
-    """BYOL's own settings: the heads and the target's rate `tau`, constant or rising to 1 by a cosine."""
-
+    name: str = "byol"
     projector: HeadConfig = field(default_factory=HeadConfig)
-    predictor_hidden: int = 4096
+    predictor: PredictorConfig = field(default_factory=MLPPredictorConfig)
+    loss: LossConfig = field(default_factory=RegressionConfig)
+    regularizers: RegularizersConfig = field(default_factory=RegularizersConfig)
     tau: float = 0.99
     tau_schedule: Literal["constant", "cosine"] = "constant"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tau <= 1.0:
             raise UsageError(f"method.tau must lie in [0, 1], not {self.tau}")
-        if self.predictor_hidden < 1:
-            raise UsageError(f"method.predictor_hidden must be at least 1, not {self.predictor_hidden}")
 
-
-class StepOutput(NamedTuple):
-    """What one forward pass gives the training loop.
-
-    loss: scalar. embeddings: (B, D) of view 1. projections: (B, P) of each view, online network, detached.
-    """
-
-    loss: Tensor
-    embeddings: Tensor
-    projections: tuple[Tensor, Tensor]
-
-
-def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """`2 - 2 cos(p, z)` row by row: (B, P), (B, P) -> (B,), in float32 (BYOL, eq. 2)."""
-    return 2.0 - 2.0 * F.cosine_similarity(prediction.float(), target.float(), dim=-1)
+    def tau_at(self, step: int, total_steps: int) -> float:
+        """The target's rate after optimiser step `step` (counted from 0) of `total_steps`."""
+        return cosine_tau(step, total_steps, self.tau) if self.tau_schedule == "cosine" else self.tau
 
 
 class Branch(nn.Module):
-    """Encoder and projector; the online network has one, and the target is an average of it."""
+    """Encoder and projector; the online network has one, and a target is an average of it."""
 
     def __init__(self, encoder: AudioEncoder, head: HeadConfig) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = mlp_head(encoder.embedding_dim, head.hidden, head.out)
+        self.projector = mlp_head(encoder.embedding_dim, head.hidden, head.out, head.norm)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, F, T) -> embeddings (B, D), projections (B, P)."""
@@ -74,44 +61,107 @@ class Branch(nn.Module):
         return embedding, self.projector(embedding)
 
 
-class BYOL(nn.Module):
-    """Online and target networks with their heads, and the symmetric regression loss.
+class Pair(NamedTuple):
+    """The online view `view` is to predict `target` (B, P), another view's projections by a target network."""
 
-    The target has no gradient and stays in training mode: it normalises by its own batch statistics and
-    draws its own dropout masks, as in the authors' code.
+    view: int
+    target: Tensor
+
+
+class Bootstrap(Method):
+    """An online network with predictor, and the loss of what it predicts; the targets are the subclass's.
+
+    A target has no gradient and stays in training mode: it normalises by its own batch statistics and draws its own
+    dropout masks, as in BYOL's code.
     """
 
-    def __init__(self, encoder: AudioEncoder, config: BYOLConfig | None = None) -> None:
+    def __init__(self, encoder: AudioEncoder, config: BYOLConfig) -> None:
         super().__init__()
-        self.config = config = config if config is not None else BYOLConfig()
+        self.config = config
         self.online = Branch(encoder, config.projector)
-        self.predictor = mlp_head(config.projector.out, config.predictor_hidden, config.projector.out)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.predictor = create_predictor(config.predictor, config.projector.out)
+        self.loss = create_loss(config.loss)
+        self.regularizers = create_regularizers(config.regularizers)
 
     @property
     def encoder(self) -> AudioEncoder:
-        """The online encoder: what a run is for."""
+        """The online encoder."""
         return self.online.encoder
 
-    def forward(self, view1: Tensor, view2: Tensor) -> StepOutput:
-        """Two views (B, 1, F, T) -> mean over the batch of `l(p1, z2) + l(p2, z1)` (BYOL, section 3.1)."""
-        embedding1, projection1 = self.online(view1)
-        _, projection2 = self.online(view2)
+    def begin_step(self, step: int, total_steps: int) -> None:
+        """Tell the pieces which step it is."""
+        self.predictor.begin_step()
+        self.loss.begin_step(step, total_steps)
+        for _, regularizer in self._regularizers():
+            regularizer.begin_step(step, total_steps)
+
+    @abstractmethod
+    def pairs(self, views: Tensor) -> list[Pair]:
+        """What is to be predicted from which of the views (V, B, 1, F, T); without gradient."""
+
+    pair_weight: ClassVar[float] = 1.0
+    """What each pair's loss counts in the sum."""
+
+    def forward(self, views: Tensor) -> StepOutput:
+        """Views (V, B, 1, F, T) -> the sum of the pairs' losses and the weighted regularisers."""
+        embeddings, projections = zip(*(self.online(view) for view in views), strict=True)
         with torch.no_grad():
-            _, target1 = self.target(view1)
-            _, target2 = self.target(view2)
-        loss = (
-            regression_loss(self.predictor(projection1), target2)
-            + regression_loss(self.predictor(projection2), target1)
-        ).mean()
-        return StepOutput(loss, embedding1.detach(), (projection1.detach(), projection2.detach()))
+            pairs = self.pairs(views)
+            self.predictor.fit(
+                torch.cat([projections[pair.view].detach() for pair in pairs]),
+                torch.cat([pair.target for pair in pairs]),
+            )
+        predictions = [self.predictor(projection) for projection in projections]
+        losses, logged = zip(*(self.loss(predictions[pair.view], pair.target) for pair in pairs), strict=True)
+        loss = self.pair_weight * torch.stack(losses).sum()
+        terms = _means(logged)
+        penalties = self.penalties(projections)
+        if penalties:
+            terms["loss_pairs"] = loss.detach()
+            terms |= {f"loss_{name}": penalty.detach() for name, penalty in penalties.items()}
+            loss = loss + torch.stack([penalty.to(loss.dtype) for penalty in penalties.values()]).sum()
+        return StepOutput(loss, embeddings[0].detach(), tuple(each.detach() for each in projections), terms)
 
-    def tau(self, step: int, total_steps: int) -> float:
-        """The target's rate after optimiser step `step` (counted from 0) of `total_steps`."""
-        if self.config.tau_schedule == "cosine":
-            return cosine_tau(step, total_steps, self.config.tau)
-        return self.config.tau
+    def penalties(self, projections: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What is added to the pairs' loss, weighted, by name."""
+        networks = (self.online, self.predictor)
+        return {
+            name: regularizer.weight * regularizer(networks, projections) for name, regularizer in self._regularizers()
+        }
 
-    def update_target(self, step: int, total_steps: int) -> None:
-        """Move the target towards the online network; to be called after every optimiser step."""
-        ema_update(self.target, self.online, self.tau(step, total_steps))
+    def _regularizers(self) -> Iterator[tuple[str, Regularizer]]:
+        for name, regularizer in self.regularizers.items():
+            yield name, cast("Regularizer", regularizer)
+
+    def rates(self, step: int, total_steps: int) -> dict[str, float]:
+        """The targets' tau."""
+        return {"tau": self.config.tau_at(step, total_steps)}
+
+
+class BYOL(Bootstrap):
+    """Two views, one target: `l(p1, z2) + l(p2, z1)`, a sum, not halved (BYOL, section 3.1).
+
+    Args:
+        encoder: the online encoder.
+        config: BYOL's settings; the paper's by default, with BYOL-A's constant tau.
+    """
+
+    config_class = BYOLConfig
+
+    def __init__(self, encoder: AudioEncoder, config: BYOLConfig | None = None) -> None:
+        super().__init__(encoder, config if config is not None else BYOLConfig())
+        self.target = make_target(self.online)
+
+    def pairs(self, views: Tensor) -> list[Pair]:
+        """Each view predicts the other."""
+        (_, target1), (_, target2) = (self.target(view) for view in views)
+        return [Pair(0, target2), Pair(1, target1)]
+
+    def end_step(self, step: int, total_steps: int) -> None:
+        """Move the target towards the online network."""
+        ema_update(self.target, self.online, self.config.tau_at(step, total_steps))
+
+
+def _means(logged: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of what several losses want logged."""
+    return {name: torch.stack([each[name] for each in logged]).mean() for name in logged[0]}

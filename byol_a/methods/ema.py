@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
+# What torch calls the parameter behind a computed weight: the mean of a variational one, say.
+_UNDERLYING = ".parametrizations.weight.original"
+
+
+def make_target(online: Network) -> Network:
+    """A copy of a network that no gradient reaches."""
+    return copy.deepcopy(online).requires_grad_(False)
+
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, tau: float) -> None:
-    """`xi <- tau xi + (1 - tau) theta` over all parameters in one fused call (BYOL, eq. 1).
+    """`xi <- tau xi + (1 - tau) theta` over all of the target's parameters in one fused call (BYOL, eq. 1).
 
-    Buffers are left alone: the target keeps batch-norm statistics of its own.
+    Parameters go together by name; what the online network has beside them, such as the deviations of its weights, has
+    no part in it. Buffers are left alone: the target keeps batch-norm statistics of its own.
     """
-    xi: list[Tensor] = list(target.parameters())
-    theta: list[Tensor] = [parameter.detach() for parameter in online.parameters()]
-    torch._foreach_lerp_(xi, theta, 1.0 - tau)
+    theta = _by_name(online)
+    xi = _by_name(target)
+    torch._foreach_lerp_(list(xi.values()), [theta[name] for name in xi], 1.0 - tau)
 
 
 def cosine_tau(step: int, total_steps: int, tau_base: float) -> float:
     """`1 - (1 - tau_base) (cos(pi k / K) + 1) / 2`, from `tau_base` up to 1 (BYOL, section 3.2)."""
     return 1.0 - (1.0 - tau_base) * (math.cos(math.pi * step / total_steps) + 1.0) / 2.0
+
+
+def _by_name(network: nn.Module) -> dict[str, Tensor]:
+    return {name.replace(_UNDERLYING, ".weight"): parameter.detach() for name, parameter in network.named_parameters()}

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from byol_a.methods.regularizers.uniformity import uniformity_loss
+
 
 @torch.no_grad()
 def collapse_meter(projections: Tensor) -> Tensor:
@@ -42,7 +44,4 @@ def alignment(projections1: Tensor, projections2: Tensor) -> Tensor:
 @torch.no_grad()
 def uniformity(projections: Tensor) -> Tensor:
     """`log mean_{i != j} exp(-2 ||z_i - z_j||^2)` of L2-normalised rows (Wang and Isola 2020); 0 is collapsed."""
-    rows = F.normalize(projections.float(), dim=-1)
-    squared = (2.0 - 2.0 * rows @ rows.T).clamp(min=0)
-    pairs = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    return squared[pairs].mul(-2.0).exp().mean().log()
+    return uniformity_loss(projections)

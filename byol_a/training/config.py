@@ -11,7 +11,7 @@ from byol_a.augment import AugmentConfig
 from byol_a.data.selection import FilterConfig
 from byol_a.errors import UsageError
 from byol_a.frontend import FrontendConfig
-from byol_a.methods.byol import BYOLConfig
+from byol_a.methods import BYOLConfig, MethodConfig, method_class
 from byol_a.training.optimizers import OptimizerConfig
 
 
@@ -73,7 +73,8 @@ class NormalizationConfig:
 class TrainingConfig:
     """How long, how large and how precisely.
 
-    `batch_size` counts the clips of one optimiser step over all processes and accumulated parts.
+    `batch_size` counts the clips of one optimiser step over all processes and accumulated parts. What compares clips
+    with each other (batch norm; the losses `ccsl` and `cssl`, uniformity) sees those of one accumulated part.
     `steps` wins over `epochs` where it is given. `precision` auto is bf16 where the hardware multiplies it,
     float32 elsewhere. `sync_batch_norm`: batch norm and the views' post-normalisation take the statistics of all
     processes' clips together, where each process would take those of its own. `log_every`, `checkpoint_every` and
@@ -117,13 +118,26 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    method: BYOLConfig = field(default_factory=BYOLConfig)
+    method: MethodConfig = field(default_factory=BYOLConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     normalization: NormalizationConfig = field(default_factory=NormalizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        asked = method_class(self.method.name).encoder_options(self.method)
+        if self.encoder.options.get("variational") and not asked.get("variational"):
+            raise UsageError(
+                "encoder.options.variational goes with a method that learns the weights' deviations, such as "
+                f"method=byov, not with {self.method.name}"
+            )
+
     @property
     def crop_samples(self) -> int:
         """Samples in one crop (15,200 for 0.95 s at 16 kHz)."""
         return round(self.data.crop_seconds * self.frontend.sample_rate)
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """The encoder's options: the recipe's, and those that the method asks for."""
+        return {**self.encoder.options, **method_class(self.method.name).encoder_options(self.method)}

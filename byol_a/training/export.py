@@ -7,6 +7,7 @@ from typing import Any
 
 import byol_a
 from byol_a.errors import ByolaError, UsageError
+from byol_a.methods import method_class
 from byol_a.model import BYOLA
 from byol_a.normalize import NormStats
 from byol_a.training.checkpoint import DamagedCheckpoint, load_checkpoint
@@ -14,11 +15,9 @@ from byol_a.training.config import PretrainConfig
 from byol_a.training.ending import sentence
 from byol_a.training.run_folder import RunFolder
 
-ENCODER_PREFIX = "online.encoder."
-
 
 def export(run: str | Path, out: str | Path, checkpoint: Path | None = None, overwrite: bool = False) -> Path:
-    """Write the online encoder of a run's checkpoint (the last one by default) as a model folder.
+    """Write the encoder of a run's checkpoint (the last one by default) as a model folder.
 
     Raises:
         UsageError: if `run` holds no run or no checkpoint yet, or `out` exists.
@@ -48,11 +47,11 @@ def model_of(config: PretrainConfig, snapshot: dict[str, Any], description: dict
     stats = NormStats(**snapshot["stats"])
     model = BYOLA(
         encoder=config.encoder.name,
-        encoder_options=config.encoder.options,
+        encoder_options=config.encoder_options,
         frontend=config.frontend,
         normalization=stats,
         provenance={
-            "method": "BYOL",
+            "method": config.method.name,
             "recipe": description.get("recipe"),
             "data": description.get("data"),
             "files": description.get("files"),
@@ -64,10 +63,9 @@ def model_of(config: PretrainConfig, snapshot: dict[str, Any], description: dict
             "byol_a_version": byol_a.__version__,
         },
     )
+    prefix = method_class(config.method.name).encoder_prefix
     weights = {
-        name.removeprefix(ENCODER_PREFIX): tensor
-        for name, tensor in snapshot["method"].items()
-        if name.startswith(ENCODER_PREFIX)
+        name.removeprefix(prefix): tensor for name, tensor in snapshot["method"].items() if name.startswith(prefix)
     }
     model.encoder.load_state_dict(weights)
     return model

@@ -1,4 +1,4 @@
-"""From a batch of waveforms to two normalised, augmented views, whole batches on the device."""
+"""From a batch of waveforms to normalised, augmented views, whole batches on the device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from byol_a.training.config import PretrainConfig
 
 
 class ViewPipeline(nn.Module):
-    """LogMel, pre-normalisation, two views. Its state dict holds the statistics and the mixup memory.
+    """LogMel, pre-normalisation, views. Its state dict holds the statistics and the mixup memory.
 
     Args:
         config: the run's configuration.
         stats: the training set's log-mel statistics; None for `normalization.kind: running`.
+        n_views: V, the views of each clip that the method compares.
     """
 
-    def __init__(self, config: PretrainConfig, stats: NormStats | None) -> None:
+    def __init__(self, config: PretrainConfig, stats: NormStats | None, n_views: int = 2) -> None:
         super().__init__()
         self.frontend = LogMel(config.frontend)
         self.normalize: PreNorm | RunningNorm
@@ -29,9 +30,7 @@ class ViewPipeline(nn.Module):
             batches = -(-config.normalization.crops // config.training.batch_size)
             self.normalize = RunningNorm(batches * config.training.accumulate)
         n_frames = self.frontend.frames_of(config.crop_samples)
-        self.views = Views(
-            config.augment, config.frontend.n_mels, n_frames, synchronized=config.training.sync_batch_norm
-        )
+        self.views = Views(config.augment, config.frontend.n_mels, n_frames, config.training.sync_batch_norm, n_views)
 
     def draw(self, batch: int, seed: int, step: int, device: torch.device) -> ViewParams:
         """The augmentation parameters of `batch` clips at a step: a function of (seed, step) on a kind of device."""
@@ -40,7 +39,7 @@ class ViewPipeline(nn.Module):
 
     @torch.no_grad()
     def forward(self, wave: Tensor, params: ViewParams) -> Tensor:
-        """Waveforms (B, S) in [-1, 1] and the parameters of these B clips -> views (2, B, 1, F, T)."""
+        """Waveforms (B, S) in [-1, 1] and the parameters of these B clips -> views (V, B, 1, F, T)."""
         log_mel = self.normalize(self.frontend(wave))
         views: Tensor = self.views.apply(log_mel, params)
         return views.unsqueeze(2)

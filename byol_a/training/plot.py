@@ -19,7 +19,7 @@ def plot_training(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     loss_axes, collapse_axes = figure.subplots(2, 1, sharex=True)
     marker = "." if len(rows) < 30 else None
     loss_axes.plot(clips, [row["loss"] for row in rows], color="tab:blue", linewidth=1.2, marker=marker)
-    loss_axes.set_ylabel("BYOL loss")
+    loss_axes.set_ylabel("loss")
     loss_axes.set_title(title)
     collapse_axes.plot(clips, [row["collapse"] for row in rows], color="tab:red", linewidth=1.2, marker=marker)
     collapse_axes.set_ylabel("collapse meter")

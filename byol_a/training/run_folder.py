@@ -12,6 +12,7 @@ from byol_a.data.index import AudioIndex
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file, write_json
 from byol_a.lock import WriterLock
+from byol_a.older import with_present_names
 from byol_a.training.clip_list import SYNTH, ClipList
 from byol_a.training.config import PretrainConfig
 
@@ -81,7 +82,7 @@ class RunFolder:
     def config(self) -> PretrainConfig:
         """The configuration the run was started with."""
         self.require()
-        return build(PretrainConfig, read_yaml(self.config_file), str(self.config_file))
+        return build(PretrainConfig, with_present_names(read_yaml(self.config_file)), str(self.config_file))
 
     def description(self) -> dict[str, Any]:
         """What run.json says."""

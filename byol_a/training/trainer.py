@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from byol_a.encoders import create_encoder
 from byol_a.errors import UsageError
-from byol_a.methods.byol import BYOL, StepOutput
+from byol_a.methods import Method, StepOutput, create_method
 from byol_a.methods.monitor import alignment, collapse_meter, effective_rank, uniformity
 from byol_a.normalize import NormStats
 from byol_a.training.config import PretrainConfig
@@ -39,12 +39,13 @@ class Trainer:
         self.config, self.processes, self.total_steps = config, processes, total_steps
         self.step = 0
         torch.manual_seed(training.seed)
-        encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder.options)
+        encoder = create_encoder(config.encoder.name, config.frontend.n_mels, **config.encoder_options)
         memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.method = BYOL(encoder, config.method).to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
+        method = create_method(config.method, encoder)
+        self.method: Method = method.to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
         if training.sync_batch_norm and processes.world_size > 1:
             synchronize_batch_norm(self.method, device)
-        self.pipeline = ViewPipeline(config, stats).to(device).train()
+        self.pipeline = ViewPipeline(config, stats, self.method.n_views).to(device).train()
         n_frames = self.pipeline.frontend.frames_of(config.crop_samples)
         if n_frames < encoder.min_frames:
             raise UsageError(
@@ -66,28 +67,33 @@ class Trainer:
         return self.update((self.pipeline(part.wave, params[part.clips]) for part in parts), len(parts))
 
     def update(self, views: Iterable[Tensor], parts: int = 1) -> StepOutput:
-        """One optimiser step on views (2, b, 1, F, T), gradients averaged over `parts` of them.
+        """One optimiser step on views (V, b, 1, F, T), gradients averaged over `parts` of them.
 
         Returns:
-            The last part's output, with the mean of the losses.
+            The last part's output, with the mean of the losses and of the terms over the parts.
         """
         config = self.config
         rate = learning_rate(config.optimizer, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = []
-        for number, (view1, view2) in enumerate(views, start=1):
-            with self._sync_gradients(last=number == parts), self._autocast():
-                output: StepOutput = self._forward(view1, view2)
+        losses, terms = [], []
+        self.method.begin_step(self.step, self.total_steps)
+        for number, part in enumerate(views, start=1):
+            with self._sync_gradients(last=number == parts):
+                with self._autocast():
+                    output: StepOutput = self._forward(part)
+                # Outside: what a method computes in full precision would otherwise have a gradient that is not.
                 (output.loss / parts).backward()
             losses.append(output.loss.detach())
+            terms.append(output.terms)
         if config.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.method.update_target(self.step, self.total_steps)
+        self.method.end_step(self.step, self.total_steps)
         self.step += 1
-        return output._replace(loss=torch.stack(losses).mean())
+        means = {name: torch.stack([part[name] for part in terms]).float().mean() for name in output.terms}
+        return output._replace(loss=torch.stack(losses).mean(), terms=means)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.training.precision == "bf16"
@@ -101,23 +107,25 @@ class Trainer:
         return manager
 
     def metrics(self, output: StepOutput) -> dict[str, float]:
-        """What is worth watching after a step: loss, collapse meter, rank, alignment, uniformity, rates."""
-        projection1, projection2 = output.projections
-        names = ("loss", "collapse", "effective_rank", "alignment", "uniformity")
-        values: Tensor = torch.stack(
-            [
-                output.loss.float(),
-                collapse_meter(projection1),
-                effective_rank(output.embeddings),
-                alignment(projection1, projection2),
-                uniformity(projection1),
-            ]
-        )
+        """What is worth watching after a step: loss, collapse meter, rank, alignment, uniformity, terms, rates.
+
+        Alignment is that of the first two views, where there are two.
+        """
+        projection1, *others = output.projections
+        measured = {
+            "loss": output.loss,
+            "collapse": collapse_meter(projection1),
+            "effective_rank": effective_rank(output.embeddings),
+            **({"alignment": alignment(projection1, others[0])} if others else {}),
+            "uniformity": uniformity(projection1),
+            **output.terms,
+        }
+        values = torch.stack([value.float() for value in measured.values()])
         step = self.step - 1
         return {
-            **dict(zip(names, self.processes.mean(values).tolist(), strict=True)),
+            **dict(zip(measured, self.processes.mean(values).tolist(), strict=True)),
             "lr": learning_rate(self.config.optimizer, step, self.total_steps),
-            "tau": self.method.tau(step, self.total_steps),
+            **self.method.rates(step, self.total_steps),
         }
 
     def is_finite(self) -> bool:

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol_a.config import apply_overrides, build, read_yaml, to_dict, to_yaml
+from byol_a.config import apply_overrides, build, to_dict, to_yaml
 from byol_a.errors import UsageError
 from byol_a.recipes import list_recipes, read_recipe, recipe_text
 from byol_a.training.config import PretrainConfig
@@ -41,7 +41,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check(path: Path, *overrides: str) -> None:
     with time_limit(), memory_limit():
         try:
-            config = build(PretrainConfig, apply_overrides(read_yaml(path), overrides), "the recipe")
+            config = build(PretrainConfig, apply_overrides(read_recipe("pretrain", str(path)), overrides), "the recipe")
         except UsageError as error:
             assert len(str(error)) < 20000
             return

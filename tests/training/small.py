@@ -13,7 +13,7 @@ RECIPE = """\
 encoder: {name: AudioNTT2020, options: {embedding_dim: 16}}
 frontend: {n_mels: 16, hop_length: 320}
 augment: {mixup: {max_ratio: 0.4, memory: 20}}
-method: {projector: {hidden: 16, out: 8}, predictor_hidden: 16}
+method: {projector: {hidden: 16, out: 8}, predictor: {hidden: 16}}
 optimizer: {lr: 1.0e-3}
 data: {crop_seconds: 0.5, workers: 1}
 normalization: {crops: 24}

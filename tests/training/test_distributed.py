@@ -19,7 +19,7 @@ from byol_a.training.run_folder import RunFolder
 from .conftest import Pair
 from .launched import PROCESSES, Launched
 from .small import byol_a, losses
-from .two_processes import FILES, STEPS, train, write_files
+from .two_processes import FILES, STEPS, TRAININGS, predictors, train, write_files
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 needs_proc = pytest.mark.skipif(not (PROCESSES / "self" / "environ").exists(), reason="finds workers through /proc")
@@ -31,14 +31,18 @@ def pretrain(recipe: Path, data: Path | str, run: Path, steps: int, *more: objec
     return ("-m", "byol_a", *arguments, *more)
 
 
-@pytest.mark.parametrize("kind", ["whole batch", "per clip"])
+@pytest.mark.parametrize("kind", list(TRAININGS))
 def test_two_processes_learn_what_one_learns(kind: str, pair: Pair) -> None:
-    """The same global batches, normalised together or clip by clip, over epochs that end in the middle of a batch."""
+    """The same global batches, normalised together or clip by clip, over epochs that end in the middle of a batch.
+
+    So do the methods that look at the whole batch beyond its norms.
+    """
     assert FILES % 8
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        one = train(ALONE, [pair.folder / f"{number}.wav" for number in range(FILES)], per_clip=kind == "per clip")
+        sounds = [pair.folder / f"{number}.wav" for number in range(FILES)]
+        one = train(ALONE, sounds, kind == "per clip", TRAININGS[kind])
     finally:
         torch.set_num_threads(threads)
     first, second = pair.first[kind], pair.second[kind]
@@ -49,6 +53,14 @@ def test_two_processes_learn_what_one_learns(kind: str, pair: Pair) -> None:
     tolerance = 1e-5 if kind == "per clip" else 3e-4
     torch.testing.assert_close(first["losses"], one["losses"], rtol=tolerance, atol=tolerance)
     assert len(set(one["losses"].tolist())) == STEPS
+
+
+def test_two_processes_compute_the_predictor_that_one_computes(pair: Pair) -> None:
+    """From shares of unequal size."""
+    for name, (predictor, online, target) in predictors().items():
+        predictor.fit(online, target)
+        for found in (pair.first, pair.second):
+            torch.testing.assert_close(found["predictors"][name], dict(predictor.state_dict()))
 
 
 def test_what_processes_say_to_each_other(pair: Pair) -> None:

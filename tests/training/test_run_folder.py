@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from byol_a.config import build
 from byol_a.errors import ByolaError, UsageError
@@ -26,6 +27,15 @@ def test_any_file_name_survives(tmp_path: Path) -> None:
     assert again is not None and again.index.names() == [str(file) for file in files]
     assert folder.config() == config
     assert folder.description()["seed"] == 1
+
+
+def test_a_run_of_an_earlier_version_has_its_settings_under_their_present_names(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(build(PretrainConfig, values(), "test"), None, {})
+    old = values() | {"method": {"projector": {"hidden": 16, "out": 8}, "predictor_hidden": 48, "tau": 0.9}}
+    folder.config_file.write_text(yaml.safe_dump(old))
+    expected = {"projector": {"hidden": 16, "out": 8}, "predictor": {"name": "mlp", "hidden": 48}, "tau": 0.9}
+    assert folder.config() == build(PretrainConfig, values() | {"method": expected}, "test")
 
 
 def test_another_list_of_clips_is_not_taken(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 
 from byol_a.encoders import create_encoder
 from byol_a.errors import UsageError
-from byol_a.methods.byol import BYOL, BYOLConfig, HeadConfig
+from byol_a.methods import BYOL, BYOLConfig, HeadConfig
+from byol_a.methods.predictors import MLPPredictorConfig
 from byol_a.normalize import post_norm
 from byol_a.training.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 
@@ -60,7 +61,7 @@ def test_alone_synchronised_post_norm_is_the_plain_one() -> None:
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", SyncBatchNorm), ("cuda", nn.SyncBatchNorm)])
 def test_a_state_dict_does_not_tell_the_difference(device: str, kind: type[nn.Module]) -> None:
-    config = BYOLConfig(projector=HeadConfig(8, 4), predictor_hidden=8)
+    config = BYOLConfig(projector=HeadConfig(8, 4), predictor=MLPPredictorConfig(hidden=8))
     plain = BYOL(create_encoder("AudioNTT2020", n_mels=16, embedding_dim=16), config)
     synchronized = copy.deepcopy(plain)
     synchronize_batch_norm(synchronized, torch.device(device))

@@ -36,7 +36,19 @@ def weights(one: Trainer) -> list[torch.Tensor]:
     return [parameter.detach().clone() for parameter in one.method.parameters()]
 
 
-@pytest.mark.parametrize("overrides", [(), ("normalization.kind=running",), ("training.precision=bf16",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("normalization.kind=running",),
+        ("training.precision=bf16",),
+        ("method=tribyol",),  # which target's turn it is
+        ("method=byov",),
+        ("method.predictor=newton_schulz",),  # its average over steps
+        ("method.regularizers={uniformity: {}, mhe: {neurons: 8}}",),  # which neurons are looked at
+        ("method.loss={name: ccsl, warmup_steps: 4}",),  # that the warm-up ends at step 4 of the whole run
+    ],
+)
 def test_a_snapshot_continues_bit_for_bit(overrides: tuple[str, ...]) -> None:
     stats = None if "normalization.kind=running" in overrides else STATS
     whole = trainer(*overrides, stats=stats)
@@ -77,7 +89,7 @@ def test_accumulation_averages_gradients() -> None:
     torch.set_rng_state(state)
     params = one.pipeline.draw(8, one.config.training.seed, 0, torch.device("cpu"))
     for part in parts:
-        one.method(*one.pipeline(part.wave, params[part.clips])).loss.div(2).backward()
+        one.method(one.pipeline(part.wave, params[part.clips])).loss.div(2).backward()
     for start, end, parameter in zip(before, weights(both), one.method.parameters(), strict=True):
         if parameter.grad is not None:
             torch.testing.assert_close(end, start - 1e-3 * parameter.grad, rtol=1e-4, atol=1e-7)
@@ -101,6 +113,49 @@ def test_metrics_name_everything_worth_watching() -> None:
     assert metrics["lr"] == 1e-3
     assert metrics["tau"] == 0.99
     assert 0 < metrics["loss"] < 8
+
+
+def test_a_methods_own_terms_are_metrics_too() -> None:
+    one = trainer("method.regularizers={uniformity: {}, mhe: {}}", "method.loss=ccsl")
+    output = one.train_step([batch(0)])
+    metrics = one.metrics(output)
+    assert {"loss_pairs", "loss_uniformity", "loss_mhe"} <= set(metrics)
+    parts = metrics["loss_pairs"] + metrics["loss_uniformity"] + metrics["loss_mhe"]
+    assert metrics["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_terms_are_means_over_the_parts_as_the_loss_is() -> None:
+    one = trainer("training.accumulate=2", "method.regularizers={uniformity: {}}")
+    seen = []
+    one.method.register_forward_hook(lambda *call: seen.append(call[-1].terms["loss_uniformity"].item()))
+    output = one.train_step([batch(0, slice(0, 4)), batch(0, slice(4, 8))])
+    assert seen[0] != seen[1]
+    assert output.terms["loss_uniformity"].item() == pytest.approx(sum(seen) / 2)
+
+
+def test_a_method_of_one_view_has_no_alignment() -> None:
+    one = trainer()
+    output = one.train_step([batch(0)])
+    metrics = one.metrics(output._replace(projections=output.projections[:1]))
+    assert set(metrics) == {"loss", "collapse", "effective_rank", "uniformity", "lr", "tau"}
+
+
+def test_a_checkpoint_of_an_earlier_version_continues() -> None:
+    one, again = trainer(), trainer()
+    one.train_step([batch(0)])
+    snapshot = copy.deepcopy(one.snapshot())
+    snapshot["method"] = {name.replace("predictor.head.", "predictor."): v for name, v in snapshot["method"].items()}
+    expected = one.train_step([batch(1)]).loss.item()
+    again.restore(snapshot)
+    assert again.train_step([batch(1)]).loss.item() == expected
+
+
+def test_a_method_gets_as_many_views_as_it_compares() -> None:
+    seen = []
+    one = trainer("method=tribyol", "training.accumulate=2")
+    one.method.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].shape[:2]))
+    one.train_step([batch(0, slice(0, 4)), batch(0, slice(4, 8))])
+    assert seen == [(3, 4), (3, 4)]
 
 
 def test_same_seed_same_networks_and_another_seed_others() -> None:

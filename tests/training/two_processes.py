@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol_a.config import apply_overrides, build
+from byol_a.methods.predictors import Predictor, create_predictor, predictor_entry
 from byol_a.normalize import NormStats, post_norm
 from byol_a.training.clip_list import ClipList
 from byol_a.training.config import PretrainConfig
@@ -32,6 +33,18 @@ STEPS = 10
 SHARES = (slice(0, 7), slice(7, 12))  # of unequal size: nothing may take them for equal
 WHOLE = slice(0, 12)
 FILES = 7  # an epoch ends in the middle of a batch
+TRAININGS = {
+    "whole batch": [],
+    "per clip": [],
+    "tribyol": ["method=tribyol"],
+    "closed form": ["method.predictor=newton_schulz"],  # its matrix is computed from every process's clips
+    # Slowly: a pair of clips that rounding takes across a threshold changes all that comes after.
+    "pairs of clips": [
+        "method.loss=cssl",
+        "method.regularizers={uniformity: {}, mhe: {neurons: 8}}",
+        "optimizer.lr=0.002",
+    ],
+}
 
 
 def norms() -> dict[str, tuple[nn.Sequential, Tensor, Tensor]]:
@@ -86,16 +99,17 @@ def write_files(folder: Path) -> list[Path]:
     return paths
 
 
-def train(processes: Processes, files: list[Path], per_clip: bool) -> dict[str, Tensor]:
+def train(processes: Processes, files: list[Path], per_clip: bool, changes: list[str]) -> dict[str, Tensor]:
     """Loss and waves of each step of a training without what is each process's own: mixup memory and dropout.
 
     Args:
         processes: this process among its peers.
         files: the sounds.
         per_clip: whether each clip is normalised alone; otherwise by the statistics of the whole batch.
+        changes: of the recipe.
     """
     # Adam turns a gradient of rounding noise (that of a bias before a batch norm) into a whole step, sgd does not.
-    changes = ["augment.mixup=null", "optimizer.name=sgd", "optimizer.lr=0.02"]
+    changes = ["augment.mixup=null", "optimizer.name=sgd", "optimizer.lr=0.02", *changes]
     changes += ["augment.post_norm=false"] if per_clip else ["training.sync_batch_norm=true"]
     config = build(PretrainConfig, apply_overrides(values(), changes), "test")
     trainer = Trainer(config, NormStats(-7.0, 4.0), processes, STEPS)
@@ -114,6 +128,14 @@ def train(processes: Processes, files: list[Path], per_clip: bool) -> dict[str, 
 
 def _per_clip(norm: Any, x: Tensor) -> Tensor:
     return F.group_norm(x, 1, norm.weight, norm.bias)
+
+
+def predictors() -> dict[str, tuple[Predictor, Tensor, Tensor]]:
+    """Predictors that are computed from projections, in float64, with 12 rows of online and target ones."""
+    generator = torch.Generator().manual_seed(2)
+    online, target = torch.randn(2, 12, 4, generator=generator, dtype=torch.float64)
+    names = ("newton_schulz", "neumann", "least_squares")
+    return {name: (create_predictor(predictor_entry(name)[0](name), 4).double(), online, target) for name in names}
 
 
 def talk(processes: Processes) -> dict[str, Any]:
@@ -142,11 +164,15 @@ def main(out: Path) -> None:
             synchronize_batch_norm(norm.float(), processes.device)
             found["bf16"] = norm(x[share].bfloat16()).detach()
             found["bf16 mean"] = dict(norm.named_buffers())["0.running_mean"]
+        found["predictors"] = {}
+        for name, (predictor, online, target) in predictors().items():
+            predictor.fit(online[share], target[share])
+            found["predictors"][name] = predictor.state_dict()
         found["post-norm"] = post_norm(views()[share], synchronized=True)
         files = write_files(out / "sounds") if processes.is_main else None
         files = processes.broadcast(files)
-        for kind in ("whole batch", "per clip"):
-            found[kind] = train(processes, files, per_clip=kind == "per clip")
+        for kind, changes in TRAININGS.items():
+            found[kind] = train(processes, files, kind == "per clip", changes)
         torch.save(found, out / f"{processes.rank}.pt")
 
 
