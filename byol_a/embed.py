@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from byol_a.model import BYOLA
 from byol_a.progress import Progress, format_duration
 from byol_a.store import BAD_FILES, EmbeddingStore, export_store, read_store
 from byol_a.store_writer import Piece, Stamp, StoreWriter
+from byol_a.uncertainty import check_samples, over_samples
 
 __all__ = ["EmbeddingStore", "embed", "read_store"]
 
@@ -41,6 +43,7 @@ def embed(
     export: Literal["csv", "npz"] | None = None,
     batch_size: int = 32,
     precision: Precision = "float32",
+    samples: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> EmbeddingStore:
@@ -63,6 +66,8 @@ def embed(
         export: also write the store as one `embeddings.csv` or `embeddings.npz` in it; see `export_store`.
         batch_size: the most clips or windows in one pass.
         precision: `"bf16"` runs the encoder in autocast.
+        samples: K samples of variational weights, as in `BYOLA.encode`; a row is then (2 D,), the mean over the samples
+            and after it the standard deviation. For clips and windows, not for frames.
         overwrite: start a store that is there anew.
         progress: whether to say how far it is.
 
@@ -74,6 +79,9 @@ def embed(
     windows = _windows(level, window, hop, model.sample_rate)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {batch_size}")
+    check_samples(model, samples)
+    if samples is not None and level == "frame":
+        raise UsageError("weight samples are taken of whole clips or windows: --samples goes with --level clip")
     report = FileReport()
     files = find_audio(map(os.path.abspath, inputs), report)  # one name for a file, wherever the command is run
     settings = {
@@ -83,13 +91,15 @@ def embed(
         "hop_seconds": hop if hop is not None else window,
         "precision": precision,
         "format": matrix_format,
+        "samples": samples,
     }
     about = {
         "frame_seconds": model.frame_seconds,
         "byol_a_version": byol_a.__version__,
         "model_config": model.config,
     }
-    with StoreWriter(out, settings, about, model.embedding_dim, overwrite) as store:
+    dim = model.embedding_dim if samples is None else 2 * model.embedding_dim
+    with StoreWriter(out, settings, about, dim, overwrite) as store:
         stamps = {path: Stamp.of(path) for path in files}
         todo = [path for path in files if row_name(path) not in store.done]
         changed = sum(store.done.get(row_name(path), stamp) != stamp for path, stamp in stamps.items())
@@ -99,7 +109,7 @@ def embed(
             (path, reason) for path, reason in FileReport.read(Path(out) / BAD_FILES).items() if path not in tried
         )
 
-        job = _Job(model, level, windows, batch_size, precision)
+        job = _Job(model, level, windows, batch_size, precision, samples)
         seconds = 0.0
         loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
         with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
@@ -146,6 +156,7 @@ class _Job:
     windows: Windows | None
     batch_size: int
     precision: Precision
+    samples: int | None
 
     def embed_group(self, group: Sequence[tuple[Path, Loaded]]) -> Iterator[tuple[Path, Loaded, Iterator[Piece]]]:
         """Each file of a group with its rows; reading those of a file that is bad raises `AudioError`."""
@@ -167,8 +178,12 @@ class _Job:
                 yield path, audio, _raise(audio)
 
     def _encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
-        rows = encode_waves(self.model, waves, self.level, self.batch_size, self.precision)
-        return [row for (row,) in rows]
+        return self._rows(partial(encode_waves, self.model, waves, self.level, self.batch_size, self.precision))
+
+    def _rows(self, encode: Callable[[], list[list[np.ndarray]]]) -> list[np.ndarray]:
+        """What `encode` gives; of weight samples mean and standard deviation, one after the other."""
+        rows = over_samples(self.model, self.samples, encode)
+        return [row if self.samples is None else row.reshape(-1) for (row,) in rows]
 
     def _piece(self, spans: list[tuple[int, int]], rows: list[np.ndarray], n_samples: int) -> Piece:
         if self.level == "frame":
@@ -185,7 +200,7 @@ class _Job:
         if self.windows is not None:
             yield from self._long_windows(audio, self.windows)
         elif self.level == "clip":
-            rows = encode_long(self.model, audio.path, "clip", self.precision)
+            rows = self._rows(lambda: [encode_long(self.model, audio.path, "clip", self.precision)])
             yield self._piece([(0, audio.samples)], rows, audio.samples)
         else:
             first = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -19,6 +20,7 @@ from byol_a.inputs import AudioInput, Loaded, ahead, groups, is_long, is_single,
 from byol_a.pooling import Pooling, check_pooling
 from byol_a.progress import Progress
 from byol_a.streaming import TimePool, stream_frames
+from byol_a.uncertainty import check_samples, over_samples
 
 if TYPE_CHECKING:
     from byol_a.model import BYOLA
@@ -42,10 +44,12 @@ def encode(
     on_error: Literal["raise"] | OnError,
     precision: Precision,
     pooling: Pooling,
+    samples: int | None,
 ) -> Any:
     """`BYOLA.encode`; see there."""
     _check_choice("level", level, ("clip", "frame", "layers"))
     check_pooling(pooling)
+    check_samples(model, samples)
     _check_choice("convert_to", convert_to, ("numpy", "tensor"))
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
@@ -63,7 +67,7 @@ def encode(
         def read(key: int) -> Loaded:
             return load(items[key], model.sample_rate, names[key])
 
-        for key, rows in encode_each(model, read, range(len(items)), level, batch_size, precision, pooling):
+        for key, rows in encode_each(model, read, range(len(items)), level, batch_size, precision, pooling, samples):
             if not isinstance(rows, AudioError):
                 results[key] = rows
             elif on_error == "raise":
@@ -71,7 +75,13 @@ def encode(
             else:
                 on_error(names[key], rows)
             progress.advance()
-    return _collect(model, results, level, convert_to, single)
+    if samples is None:
+        return _collect(model, results, level, convert_to, single)
+    mean, std = (
+        _collect(model, [row and [array[part] for array in row] for row in results], level, convert_to, single)
+        for part in (0, 1)
+    )
+    return mean, std
 
 
 def encode_each(
@@ -82,6 +92,7 @@ def encode_each(
     batch_size: int = 32,
     precision: Precision = "float32",
     pooling: Pooling = "model",
+    samples: int | None = None,
 ) -> Iterator[tuple[Key, list[np.ndarray] | AudioError]]:
     """Embeddings of the audio that `read` gives for each key, in their order, as they are made.
 
@@ -89,13 +100,15 @@ def encode_each(
 
     Args:
         read: gives a wave (S,) at the model's rate, a long file, or an error; called by the threads.
+        samples: of the weights; each array is then (2, ...), mean and standard deviation (see `over_samples`).
 
     Yields:
         A key, with a list of one array, or of one per layer; or with the error that there was.
     """
     for group in ahead(groups(read_ahead(read, keys), model.sample_rate)):
         waves = [audio for _, audio in group if isinstance(audio, np.ndarray)]
-        encoded = iter(encode_waves(model, waves, level, batch_size, precision, pooling))
+        encode_group = partial(encode_waves, model, waves, level, batch_size, precision, pooling)
+        encoded = iter(over_samples(model, samples, encode_group))
         for key, audio in group:
             if isinstance(audio, np.ndarray):
                 yield key, next(encoded)
@@ -103,7 +116,8 @@ def encode_each(
                 yield key, audio
             else:
                 try:
-                    rows = encode_long(model, audio.path, level, precision, pooling)
+                    encode_file = partial(encode_long, model, audio.path, level, precision, pooling)
+                    (rows,) = over_samples(model, samples, lambda: [encode_file()])  # noqa: B023 (called at once)
                 except AudioError as error:
                     yield key, error
                 else:

@@ -123,12 +123,14 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         on_error: Literal["raise"] | OnError = "raise",
         precision: Precision = "float32",
         pooling: Pooling = "model",
+        samples: int | None = None,
     ) -> Any:
         """Embeddings of audio of any lengths; no clip's result depends on the others.
 
         Runs in evaluation mode and leaves the model's training flags as they were. Clips too short for one
         frame are padded with zeros at the end. Audio longer than a minute is taken in pieces, with the same
-        result in bounded memory; only timm encoders, which see whole clips, then see each piece as one.
+        result in bounded memory; only encoders that see whole clips (timm's, and those with layer or group norm)
+        then see each piece as one.
 
         Args:
             inputs: one of, or a sequence of: a path; an array or tensor (S,) at the model's sample rate; a
@@ -145,18 +147,23 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             precision: `"bf16"` runs the encoder in autocast.
             pooling: how frames become a clip's (or a layer's) features: `"mean"`, `"max"` or `"mean+max"` (their
                 sum) over time, or what the encoder does by itself, `"model"`: the sum, in every encoder so far.
+            samples: K samples of variational weights (see `byol_a.encoders.variational`) instead of their means, at
+                K times the cost; the same samples for every input and every call.
 
         Returns:
             clip: (N, D); frame: a list of N (T', D); layers: a list over layers of (N, D_l). For a single
-            input: (D,); (T', D); a list of (D_l,).
+            input: (D,); (T', D); a list of (D_l,). With `samples` a pair of these: the mean over the samples, and
+            the standard deviation (over K - 1), which tells how sure the model is. It grows with the embedding's own
+            size, so clips are compared by its norm over that of the mean.
 
         Raises:
             AudioError: for an input that cannot be used, unless `on_error` is a function.
-            UsageError: for an input of another kind.
+            UsageError: for an input of another kind; for fewer than 2 samples, or of weights that have no deviation.
         """
         from byol_a.encoding import encode
 
-        return encode(self, inputs, batch_size, level, show_progress, convert_to, device, on_error, precision, pooling)
+        how = (batch_size, level, show_progress, convert_to, device, on_error, precision, pooling, samples)
+        return encode(self, inputs, *how)
 
     def iter_frames(
         self,
@@ -166,8 +173,8 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
     ) -> Iterator[np.ndarray]:
         """Frame embeddings of audio of any length, a piece (t, D) at a time, in bounded memory.
 
-        The pieces together equal the frame embeddings of the whole. (A timm encoder sees each piece as a clip
-        of its own.)
+        The pieces together equal the frame embeddings of the whole. (An encoder that sees whole clips, see
+        `encode`, takes each piece as a clip of its own.)
 
         Args:
             source: a path, or a wave (S,) at the model's sample rate.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -73,15 +73,17 @@ class _Reading:
     device: str | None
     pooling: Pooling
     layer: Layer
+    samples: int | None = None
 
     def features(self, name: str, model: BYOLA) -> ModelFeatures:
-        return ModelFeatures(name, model, self.batch_size, self.device, self.pooling, self.layer)
+        return ModelFeatures(name, model, self.batch_size, self.device, self.pooling, self.layer, self.samples)
 
     def title(self, name: str) -> str:
         """The name, with what is not usual about the reading."""
         pooling = [] if self.pooling == "model" else [f"{self.pooling} pooling"]
         layer = [] if self.layer is None else ["all layers" if self.layer == "all" else f"layer {self.layer}"]
-        return ", ".join([name, *layer, *pooling])
+        samples = [] if self.samples is None else [f"mean of {self.samples} weight samples"]
+        return ", ".join([name, *layer, *pooling, *samples])
 
 
 def entrants_for(
@@ -93,6 +95,7 @@ def entrants_for(
     pooling: Pooling = "model",
     layer: Layer = None,
     cache: EmbeddingCache | None = None,
+    samples: int | None = None,
 ) -> list[Entrant]:
     """The embeddings that `name` asks for, the model itself first.
 
@@ -101,17 +104,17 @@ def entrants_for(
             normalised by the task's own audio; or `"module:function"`, see `CustomFeatures`.
         clips: the task's, for those statistics: of all clips but those of the part `"test"`; where there are folds,
             each of which is tested on, of all. Their labels play no part.
-        pooling, layer: what to take of a network, see `ModelFeatures`.
+        pooling, layer, samples: what to take of a network, see `ModelFeatures`.
         cache: keeps those statistics.
 
     Raises:
-        UsageError: if there is no such model, or a control, pooling or layer makes no sense for it.
+        UsageError: if there is no such model, or a control, pooling, layer or samples make no sense for it.
     """
     custom = _is_own(name)
-    _refuse_idle_options(name, custom, controls, pooling, layer)
+    _refuse_idle_options(name, custom, controls, pooling, layer, samples)
     if name == LOGMEL:
         return [_logmel_statistics(None)]
-    reading = _Reading(batch_size, device, pooling, layer)
+    reading = _Reading(batch_size, device, pooling, layer, samples)
     if custom:
         own = CustomFeatures(name, batch_size, device, pooling)
         found = [Entrant(reading.title(own.name), own)]
@@ -153,9 +156,13 @@ def _is_own(name: str) -> bool:
     return is_custom(name) and not name.startswith(RANDOM) and not Path(name).exists()
 
 
-def _refuse_idle_options(name: str, custom: bool, controls: Controls, pooling: str, layer: Layer) -> None:
+def _refuse_idle_options(
+    name: str, custom: bool, controls: Controls, pooling: str, layer: Layer, samples: int | None
+) -> None:
     """Raise a `UsageError` for an option that would change nothing, or means nothing, beside `name`."""
     is_random = name.startswith(RANDOM)
+    if samples is not None and (is_random or custom or name == LOGMEL):
+        raise UsageError(f"{name} has no variational weights to draw samples of; leave out --samples")
     if name == LOGMEL and controls.random:
         raise UsageError("logmel has no weights, so there is no --random-control for it")
     if name == LOGMEL and controls.logmel:
@@ -202,10 +209,11 @@ def _random_draws(title: str, model: BYOLA, seeds: int, reading: _Reading) -> li
 
 def _described_options(model: BYOLA) -> str:
     """The encoder's options that are not its defaults, as `(embedding_dim=2048)`."""
-    from byol_a.encoders import ENCODERS
+    from byol_a.encoders import ENCODERS, create_encoder
 
-    known = ENCODERS.get(model.encoder_name)
-    defaults = {} if known is None else {key: o.default for key, o in inspect.signature(known).parameters.items()}
+    takers: list[Callable[..., Any]] = [create_encoder]
+    takers += [ENCODERS[model.encoder_name]] if model.encoder_name in ENCODERS else []
+    defaults = {key: option.default for taker in takers for key, option in inspect.signature(taker).parameters.items()}
     chosen = {key: value for key, value in model.encoder_options.items() if defaults.get(key) != value}
     return f"({', '.join(f'{key}={value}' for key, value in sorted(chosen.items()))})" if chosen else ""
 

@@ -200,6 +200,32 @@ def test_timm_encoder_encodes_clips_of_any_lengths():
         np.testing.assert_allclose(row, model.encode(one), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("AudioNTT2022", {"hidden_dim": 16, "channels": 8, "norm": "group", "weight_standardization": True}),
+        ("AudioNTT2020", {"embedding_dim": 16, "channels": 8, "norm": "layer"}),
+        ("AudioNTT2020", {"embedding_dim": 16, "norm": "none", "weight_standardization": "scaled"}),
+    ],
+)
+def test_norms_that_are_not_batch_norms(name, options, tmp_path):
+    """No clip's embedding depends on the others', of whatever lengths they are; saved and loaded it is the same."""
+    model = small_model(name, options)
+    waves = [wave(n, n) for n in (1, 5000, 15200, 15200, 40001)]
+    embeddings = {level: model.encode(waves, level=level) for level in ("clip", "frame", "layers")}
+    for index, one in enumerate(waves):
+        np.testing.assert_allclose(embeddings["clip"][index], model.encode(one), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(embeddings["frame"][index], model.encode(one, level="frame"), atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(embeddings["layers"][-1], embeddings["clip"])
+    model.save_pretrained(tmp_path / "model")
+    state = torch.get_rng_state()
+    loaded = BYOLA.from_pretrained(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), state), "loading must not draw from the global generator"
+    assert loaded.encoder_options == options and loaded.fingerprint() == model.fingerprint()
+    np.testing.assert_array_equal(loaded.encode(waves), embeddings["clip"])
+    assert loaded.with_random_weights(1).encode(waves[:1]).shape == (1, model.embedding_dim)
+
+
 # ------------------------------------------------------------------------------------------ saving and loading
 
 

@@ -38,6 +38,12 @@ import click
     show_default=True,
     help="bf16 is faster on GPUs and on CPUs made for it, and less exact.",
 )
+@click.option(
+    "--samples",
+    type=int,
+    metavar="K",
+    help="Of a model with variational weights: mean and standard deviation over K samples of them, side by side.",
+)
 @click.option("--overwrite", is_flag=True, help="Start a store that is there anew.")
 def embed(
     model: str,
@@ -51,6 +57,7 @@ def embed(
     batch_size: int,
     device: str,
     precision: str,
+    samples: int | None,
     overwrite: bool,
 ) -> None:
     """Embed audio files, and all audio below folders, with a model.
@@ -77,6 +84,7 @@ def embed(
         export=export,  # type: ignore[arg-type]
         batch_size=batch_size,
         precision=precision,  # type: ignore[arg-type]
+        samples=samples,
         overwrite=overwrite,
     )
     counts = store.provenance["counts"]

@@ -23,6 +23,12 @@ from downstream.cli.options import FILE, FOLDER, scoring_options
     type=click.Path(path_type=Path),
     help="Your own division, for sets that have no official one (see `byol-a tasks`).",
 )
+@click.option(
+    "--samples",
+    type=int,
+    metavar="K",
+    help="Of models with variational weights: the mean embedding over K samples of them.",
+)
 @click.option("--out", type=FOLDER, help="Where to write scores, tables and the report. [default: nowhere]")
 @scoring_options
 def evaluate(
@@ -32,6 +38,7 @@ def evaluate(
     label: str | None,
     csv: Path | None,
     split: Path | None,
+    samples: int | None,
     out: Path | None,
     **how: Any,
 ) -> None:
@@ -80,6 +87,7 @@ def evaluate(
             pooling=how["pooling"],
             layer=layer,
             cache=cache,
+            samples=samples,
         ):
             entrants.setdefault(entrant.features.fingerprint(), (model, entrant))
     outcomes = []

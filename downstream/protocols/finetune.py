@@ -185,6 +185,11 @@ def trainable(features: Features) -> ModelFeatures:
             f"the protocol finetune trains a model up to its clip embedding, not its layer {features.layer}; "
             "leave out the layer, or choose another protocol"
         )
+    if features.samples is not None:
+        raise UsageError(
+            "the protocol finetune draws weights as it trains, and tests their means; leave out --samples, or choose "
+            "another protocol"
+        )
     return features
 
 
