@@ -40,6 +40,20 @@ def test_pretrain(tmp_path: Path) -> None:
     assert found["peak_memory_mb"]["process"] > 0
 
 
+def test_methods(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    small = ("encoder.options.hidden_dim=16", "encoder.options.channels=4", "method.projector.hidden=16")
+    text = run(
+        *("methods.py", "tribyol", "mhe", "--rounds", 1, "--json", figures, "training.batch_size=4", *small),
+        "training.precision=float32",
+    )
+    assert "at most" in text and "1.75" in text
+    found = json.loads(figures.read_text())
+    assert list(found["methods"]) == ["byola_v2", "tribyol", "mhe"] and found["batch_size"] == 4
+    assert found["methods"]["byola_v2"]["relative"] == 1 and found["methods"]["mhe"]["target"] == 1.15
+    assert all(cost["seconds"] > 0 for cost in found["methods"].values())
+
+
 def test_embed(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     text = run("embed.py", "--files", 3, "--seconds", 0.5, "--rounds", 1, "--json", figures)
