@@ -9,11 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from byol_a import __version__
 from byol_a.errors import ByolaError
 from byol_a.files import atomic_folder
 from downstream import tables
-from downstream.evaluate import Outcome
-from downstream.results import CELL, CELLS, FORMAT, FORMAT_VERSION, MAP, PREDICTIONS, Predictions
+from downstream.entrants import Entrant
+from downstream.evaluate import Outcome, settings_of
+from downstream.protocols import EvaluationProtocol
+from downstream.results import (
+    CELL,
+    CELLS,
+    FORMAT,
+    FORMAT_VERSION,
+    MAP,
+    PREDICTIONS,
+    Cell,
+    NewerCell,
+    Predictions,
+    read_cell,
+)
 
 
 def cell_folder(out: Path, about: dict[str, Any]) -> Path:
@@ -32,8 +46,55 @@ def cell_folder(out: Path, about: dict[str, Any]) -> Path:
     return out / CELLS / data / about["protocol"]["name"] / model
 
 
-def write_cell(out: Path, outcome: Outcome) -> Path:
+def finished_cell(
+    out: Path, task: str, clips_digest: str, data_fingerprint: str, entrant: Entrant, protocol: EvaluationProtocol
+) -> Cell | None:
+    """The cell that answered the same question before: same weights, clips, audio, settings and byol-a.
+
+    Args:
+        task: its name.
+        clips_digest, data_fingerprint: of the task's clips, as a cell has them.
+
+    Returns:
+        None if there is none, or it is damaged.
+
+    Raises:
+        NewerCell: if a newer byol-a answered it.
+    """
+    features = entrant.features
+    fingerprint = features.fingerprint()
+    who = {"model": features.name, "fingerprint": fingerprint, "weight_seed": entrant.weight_seed}
+    asked = {
+        "entrant": who,
+        "task": {"name": task, "clips_digest": clips_digest},
+        "protocol": {"name": protocol.name},
+    }
+    folder = cell_folder(out, asked)
+    if not (folder / CELL).is_file():
+        return None
+    try:
+        cell = read_cell(folder)
+        cell.predictions  # noqa: B018 (reading shows whether they are whole)
+    except NewerCell:
+        raise
+    except ByolaError:
+        return None
+    about = cell.about
+    is_same = (
+        about["entrant"]["fingerprint"] == fingerprint
+        and about["task"]["clips_digest"] == clips_digest
+        and about["protocol"]["settings"] == settings_of(protocol)
+        and about["run"]["package_version"] == __version__
+        and about["task"]["data_fingerprint"] == data_fingerprint
+    )
+    return cell if is_same else None
+
+
+def write_cell(out: Path, outcome: Outcome, with_tables: bool = True) -> Path:
     """Write a finished evaluation, whole or not at all, in place of an earlier one of the same; returns its folder.
+
+    Args:
+        with_tables: whether class tables and confusion matrices lie beside it.
 
     Raises:
         ByolaError: if the disk does not take it.
@@ -50,7 +111,8 @@ def write_cell(out: Path, outcome: Outcome) -> Path:
                     labels=_texts(outcome.map.labels.tolist()),
                     method=outcome.map.method,
                 )
-            _write_tables(partial, outcome)
+            if with_tables:
+                _write_tables(partial, outcome)
             if len(outcome.problems):
                 outcome.problems.write(partial / "unusable-files.csv")
             text = json.dumps(finite({"format": FORMAT, "format_version": FORMAT_VERSION} | about), indent=1)

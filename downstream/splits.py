@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,15 @@ def make_folds(
     Returns:
         Fewer than `n_folds` folds where there are not that many clips or groups.
     """
+    of_labels = None if labels is None else tuple(labels)
+    folds, kind = _folds(n_clips, of_labels, tuple(groups), n_folds, seed)
+    return Folds(list(folds), kind)
+
+
+@lru_cache(maxsize=32)  # a model is scored on the divisions that the one before it was scored on
+def _folds(
+    n_clips: int, labels: tuple[str, ...] | None, groups: tuple[str | None, ...], n_folds: int, seed: int
+) -> tuple[tuple[int, ...], str]:
     numbered = _number_groups(groups)
     splitter, arguments = _splitter(n_clips, labels, numbered, n_folds, seed)
     folds = np.zeros(n_clips, dtype=int)
@@ -41,7 +51,7 @@ def make_folds(
         for number, (_, members) in enumerate(splitter.split(**arguments)):
             folds[members] = number
     kind = ("shuffled" if labels is None else "stratified") + (" group-wise" if numbered is not None else "")
-    return Folds(np.unique(folds, return_inverse=True)[1].tolist(), kind)
+    return tuple(np.unique(folds, return_inverse=True)[1].tolist()), kind
 
 
 def hold_out(

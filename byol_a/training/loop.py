@@ -19,13 +19,17 @@ from byol_a.training.sources import Source
 from byol_a.training.trainer import Trainer
 
 
+class Diverged(ByolaError):
+    """The loss or the weights of a run are not finite any more."""
+
+
 def train(trainer: Trainer, source: Source, folder: RunFolder) -> None:
     """Batches in, steps, a log line and a checkpoint now and then, to the last step or until asked to stop.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM; everything is saved.
-        ByolaError: if the data cannot be read any more (everything is saved), if the loss or the weights are not
-            finite, or if a checkpoint cannot be written.
+        Diverged: if the loss or the weights are not finite.
+        ByolaError: if the data cannot be read any more (everything is saved), or a checkpoint cannot be written.
     """
     config, processes = trainer.config, trainer.processes
     training = config.training
@@ -80,8 +84,8 @@ def _require_finite(trainer: Trainer, loss: torch.Tensor, folder: RunFolder) -> 
         raise _diverged(what, trainer, folder)
 
 
-def _diverged(what: str, trainer: Trainer, folder: RunFolder) -> ByolaError:
-    return ByolaError(
+def _diverged(what: str, trainer: Trainer, folder: RunFolder) -> Diverged:
+    return Diverged(
         f"{what} at step {trainer.step}; {kept(folder)}; continue it with --resume and a smaller optimizer.lr, "
         "an optimizer.clip_norm or training.precision=float32"
     )

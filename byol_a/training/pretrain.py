@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 import byol_a
+from byol_a.data.crops import Problems
 from byol_a.data.report import FileReport
 from byol_a.device import resolve_precision
 from byol_a.errors import ByolaError, require
@@ -34,19 +35,22 @@ from byol_a.training.trainer import Trainer
 
 def pretrain(
     config: PretrainConfig,
-    data: Sequence[str | Path],
+    data: Sequence[str | Path] | ClipList,
     out: str | Path,
     device: str = "auto",
     recipe: str | None = None,
+    stats: NormStats | None = None,
 ) -> Path:
     """Pre-train a model on audio, or on synthesised sound.
 
     Args:
         config: the run's configuration.
-        data: audio files and folders, an index (`byol-a scan`), a store (`byol-a pack`), or the word "synth".
+        data: audio files and folders, an index (`byol-a scan`), a store (`byol-a pack`), or the word "synth"; or the
+            clips themselves, where somebody has chosen them already.
         out: folder of the new run; must not hold anything.
         device: "auto", "cpu", "cuda" or "cuda:N".
         recipe: name of the recipe, for the model's provenance.
+        stats: log-mel statistics of the data, where they are known; otherwise they are measured first.
 
     Returns:
         The exported model's folder.
@@ -61,10 +65,10 @@ def pretrain(
         if processes.is_main:
             folder.refuse_existing()
         config = _fitted(config, processes)
-        clips, unusable = (None, []) if is_synth(data) else gather_clips(data, config.data, processes)
+        clips, unusable = _clips_of(data, config, processes)
         source = _open_source(config, clips, processes)
         source.report.extend(unusable)
-        trainer = _new_trainer(config, source, processes)
+        trainer = _new_trainer(config, source, processes, stats)
         processes.remember_run(folder.path)
         with _alone(folder, processes):
             # Written only now: a job that found nothing to learn from leaves no folder in the way of the next try.
@@ -98,15 +102,26 @@ def resume(config: PretrainConfig, out: str | Path, device: str = "auto") -> Pat
         return _run(trainer, source, folder)
 
 
+def _clips_of(
+    data: Sequence[str | Path] | ClipList, config: PretrainConfig, processes: Processes
+) -> tuple[ClipList | None, Problems]:
+    """The clips to learn from, None for synthesised sound, and the files that can be told to be unusable."""
+    if isinstance(data, ClipList):
+        return data, []
+    return (None, []) if is_synth(data) else gather_clips(data, config.data, processes)
+
+
 def _alone(folder: RunFolder, processes: Processes) -> contextlib.AbstractContextManager[Any]:
     """The main process's claim to be the only one that writes to the run."""
     return folder.writing() if processes.is_main else contextlib.nullcontext()
 
 
 def _description(
-    config: PretrainConfig, data: Sequence[str | Path], clips: ClipList | None, recipe: str | None
+    config: PretrainConfig, data: Sequence[str | Path] | ClipList, clips: ClipList | None, recipe: str | None
 ) -> dict[str, Any]:
     """What run.json says."""
+    if isinstance(data, ClipList):
+        data = [data.store] if data.store is not None else data.index.roots
     return {
         "byol_a_version": byol_a.__version__,
         "torch_version": torch.__version__,
@@ -139,16 +154,26 @@ def _open_source(config: PretrainConfig, clips: ClipList | None, processes: Proc
     return SynthTrainingSource(config, processes) if clips is None else ClipSource(clips, config, processes)
 
 
-def _new_trainer(config: PretrainConfig, source: Source, processes: Processes) -> Trainer:
-    """A trainer before its first step; the training set's statistics are measured first, by the main process."""
-    steps = total_steps(config, source.clips_per_epoch)
+def _new_trainer(
+    config: PretrainConfig, source: Source, processes: Processes, stats: NormStats | None = None
+) -> Trainer:
+    """A trainer before its first step; statistics that are not known are measured first, by the main process."""
     if config.normalization.kind == "running":
-        return Trainer(config, None, processes, steps)
+        return _trainer(config, None, source, processes)
+    if stats is not None:
+        return _trainer(config, stats, source, processes)
     measured = None
     if processes.is_main:
         frontend = LogMel(config.frontend).to(processes.device)
         measured = asdict(source.statistics(frontend, config.normalization.crops))
-    return Trainer(config, NormStats(**processes.broadcast(measured)), processes, steps)
+    return _trainer(config, NormStats(**processes.broadcast(measured)), source, processes)
+
+
+def _trainer(config: PretrainConfig, stats: NormStats | None, source: Source, processes: Processes) -> Trainer:
+    """A trainer whose schedules are counted in steps: how many make an epoch is known now."""
+    clips = source.clips_per_epoch
+    optimizer = config.optimizer.in_steps(clips / config.training.batch_size)
+    return Trainer(replace(config, optimizer=optimizer), stats, processes, total_steps(config, clips))
 
 
 def _has_checkpoint(folder: RunFolder, processes: Processes) -> bool:
@@ -163,11 +188,10 @@ def _restored_trainer(config: PretrainConfig, source: Source, processes: Process
         ByolaError: if the checkpoint is another run's.
     """
     snapshot = load_checkpoint(checkpoint)
-    steps = total_steps(config, source.clips_per_epoch)
     with _fits(checkpoint):
         # Running statistics come back with the pipeline's own state.
         stats = NormStats(**snapshot["stats"]) if config.normalization.kind == "dataset" else None
-    trainer = Trainer(config, stats, processes, steps)
+    trainer = _trainer(config, stats, source, processes)
     with _fits(checkpoint):
         trainer.restore(snapshot)
     return trainer
@@ -192,6 +216,13 @@ def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
     is_main = trainer.processes.is_main
     if is_main and trainer.step >= trainer.total_steps:
         print(f"the run is complete at {trainer.step} steps; to go on, give --steps or --epochs", flush=True)
+    warmup = trainer.config.optimizer.warmup_steps or 0
+    if is_main and warmup >= trainer.total_steps > trainer.step:
+        print(
+            f"the learning rate rises for {warmup} steps, longer than the run of {trainer.total_steps}; to shorten "
+            "that, begin it with optimizer.warmup_steps or optimizer.warmup_epochs",
+            flush=True,
+        )
     try:
         train(trainer, source, folder)
     except OSError as error:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from byol_a import __version__
 from byol_a.errors import ByolaError
 from byol_a.words import one_line
 from downstream.benchmark.plan import Account, Plan
-from downstream.cells import cell_folder, write_cell
+from downstream.cells import finished_cell, write_cell
 from downstream.entrants import Entrant, entrants_for
-from downstream.evaluate import Outcome, clips_digest, evaluate, protocols_for, settings_of
+from downstream.evaluate import Outcome, clips_digest, evaluate, protocols_for
 from downstream.features import EmbeddingCache
 from downstream.features.rows import ClipRows
 from downstream.protocols import EvaluationProtocol
-from downstream.results import CELL, NewerCell, read_cell
 from downstream.suites import FoundTask
 from downstream.tasks import Task, load_task
 
@@ -97,36 +95,14 @@ class _TaskRun:
         self.say(f"{model} failed: {reason}")
 
     def is_finished(self, entrant: Entrant, protocol: EvaluationProtocol) -> bool:
-        """Whether the same question was answered before: same weights, clips, audio, settings and byol-a.
+        """Whether the same question was answered before, see `finished_cell`.
 
         Raises:
             NewerCell: if a newer byol-a answered it.
         """
-        asked = {
-            "entrant": {
-                "model": entrant.features.name,
-                "fingerprint": entrant.features.fingerprint(),
-                "weight_seed": entrant.weight_seed,
-            },
-            "task": {"name": self.task.name, "clips_digest": self._clips_digest},
-            "protocol": {"name": protocol.name},
-        }
-        folder = cell_folder(self.plan.out, asked)
-        if not (folder / CELL).is_file():
-            return False
-        try:
-            cell = read_cell(folder)
-            cell.predictions  # noqa: B018 (reading shows whether they are whole)
-        except NewerCell:
-            raise
-        except ByolaError:
-            return False  # damaged: made again
-        return bool(
-            cell.about["entrant"]["fingerprint"] == entrant.features.fingerprint()
-            and cell.about["task"]["clips_digest"] == self._clips_digest
-            and cell.about["protocol"]["settings"] == settings_of(protocol)
-            and cell.about["run"]["package_version"] == __version__
-            and cell.about["task"]["data_fingerprint"] == self._data_fingerprint
+        return (
+            finished_cell(self.plan.out, self.task.name, self._clips_digest, self._data_fingerprint, entrant, protocol)
+            is not None
         )
 
     @cached_property
