@@ -50,8 +50,9 @@ def _build(cls: Any, values: Mapping[str, Any], source: str, root: Any, path: st
     except ValidationError as error:
         first = error.errors()[0]
         where = path + ".".join(str(part) for part in first["loc"] if part in _key_names(cls))
+        expected = "a section of keys is expected" if first["type"] == "dataclass_type" else _lower_first(first["msg"])
         raise UsageError(
-            f"{source}: {where or 'the configuration'} cannot be {first['input']!r}: {_lower_first(first['msg'])}"
+            f"{source}: {where or 'the configuration'} cannot be {first['input']!r}: {expected}"
         ) from error
 
 
@@ -90,6 +91,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text (UTF-8), so it is no YAML file") from error
     except ValueError as error:
         raise UsageError(f"{path} is not valid YAML: {one_line(error)[:300]}") from error
     if values is not None and not isinstance(values, dict):

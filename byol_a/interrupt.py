@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -60,3 +62,26 @@ class StopSignals:
     ) -> None:
         if error is None or not self._past_errors:
             self._restore()
+
+
+@contextlib.contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Inside, SIGTERM ends the work where it stands, as Ctrl-C does; either leaves as `Interrupted` with `message`.
+
+    For work whose every output is whole or not there. What catches signals inside, such as training, still does.
+    """
+    asked: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt  # unlike an `Exception`, nobody takes it for a failure of what is under way
+
+    of_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if of_main_thread else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(message, asked[0] if asked else signal.SIGINT) from error
+    finally:
+        if of_main_thread:
+            signal.signal(signal.SIGTERM, before)

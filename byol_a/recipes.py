@@ -37,7 +37,7 @@ def recipe_path(kind: str | None, name: str) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"there is no recipe file {name}")
+            raise UsageError(f"{name} is a folder" if path.is_dir() else f"there is no recipe file {name}")
         return path
     known = {recipe: owner for owner in ([kind] if kind else KINDS) for recipe in list_recipes(owner)}
     if name not in known:
@@ -50,8 +50,10 @@ def recipe_text(kind: str | None, name: str) -> str:
     path = recipe_path(kind, name)
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as text: {one_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text (UTF-8), so it is no recipe") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def read_recipe(kind: str, name: str) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def read_recipe(kind: str, name: str) -> dict[str, Any]:
 
 def _read(path: Path, kind: str, below: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in below:
-        raise UsageError(f"{path} extends itself, by way of {below[-1].name}")
+        by_way = "" if path.resolve() == below[-1] else f", by way of {below[-1].name}"
+        raise UsageError(f"{path} extends itself{by_way}")
     values = with_present_names(read_yaml(path))
     base = values.pop("extends", None)
     if base is None:

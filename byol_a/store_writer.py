@@ -267,10 +267,10 @@ class StoreWriter:
     def _refuse_other(self, made_with: dict[str, Any]) -> None:
         for name, value in self.settings.items():
             if made_with.get(name) != value:
+                before, now = ("none" if one is None else one for one in (made_with.get(name), value))
                 raise UsageError(
                     f"the store {self.folder} was made with another {name.replace('_', ' ')} "
-                    f"({made_with.get(name)}, not {value}); choose another --out, or pass --overwrite to "
-                    f"start it anew"
+                    f"({before}, not {now}); choose another --out, or pass --overwrite to start it anew"
                 )
 
     def _recover(self) -> dict[str, Stamp]:

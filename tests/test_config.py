@@ -78,6 +78,9 @@ def test_bad_yaml_and_missing_files_are_sentences(tmp_path) -> None:  # type: ig
     bad.write_text("a: [1")
     with pytest.raises(UsageError, match="not valid YAML"):
         read_yaml(bad)
+    bad.write_bytes(b"a: \xd5\x00")
+    with pytest.raises(UsageError, match="not text"):
+        read_yaml(bad)
     bad.write_text("- 1")
     with pytest.raises(UsageError, match="mapping"):
         read_yaml(bad)
@@ -140,6 +143,7 @@ def test_a_section_with_variants_is_built_as_the_one_it_names() -> None:
         ("method.predictor.hidden=many", ["method.predictor.hidden", "'many'"]),
         ("method=nowhere:Nothing", ["nowhere:Nothing", "ModuleNotFoundError"]),
         ("method=json:dumps", ["json:dumps", "no subclass"]),
+        ("method=tests.methods.exits:Method", ["tests.methods.exits:Method", "SystemExit"]),
     ],
 )
 def test_an_error_in_a_variant_says_where(override: str, words: list[str]) -> None:
@@ -179,6 +183,8 @@ def test_a_recipe_that_extends_nothing_is_a_sentence(tmp_path: Path, text: str, 
 def test_an_unknown_recipe_names_its_neighbour() -> None:
     with pytest.raises(UsageError, match="did you mean 'byola_v2'"):
         recipe_path("pretrain", "byola-v2")
+    with pytest.raises(UsageError, match="is a folder"):
+        recipe_path("pretrain", "recipes/")
     with pytest.raises(UsageError, match="no recipe file"):
         recipe_path("pretrain", "somewhere/else.yaml")
 

@@ -72,6 +72,7 @@ def embed(
     from byol_a.embed import embed as embed_files
     from byol_a.model import BYOLA
     from byol_a.store import BAD_FILES
+    from byol_a.words import counted
 
     store = embed_files(
         BYOLA.from_pretrained(model).to(pick_device(device)),
@@ -88,7 +89,9 @@ def embed(
         overwrite=overwrite,
     )
     counts = store.provenance["counts"]
-    click.echo(f"{out}: {counts['rows']} embeddings of {counts['files']} files, D = {store.embeddings.shape[1]}")
+    size = store.embeddings.shape[1]
+    numbers = f"D = {size}" if samples is None else f"{size // 2} means and then {size // 2} deviations each"
+    click.echo(f"{out}: {counted(counts['rows'], 'embedding')} of {counted(counts['files'], 'file')}, {numbers}")
     if counts["changed_files"]:
         click.echo(
             f"{counts['changed_files']} files have changed since they were embedded and keep their old embeddings; "

@@ -67,7 +67,7 @@ def method_class(name: str) -> type[Method]:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # importing a user's module may end in any error
+    except (Exception, SystemExit) as error:  # importing a user's module may end in any error, or try to end us
         raise UsageError(f"cannot load the method {name}: {type(error).__name__}: {one_line(error)[:200]}") from error
     finally:
         if added:

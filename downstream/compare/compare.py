@@ -12,7 +12,7 @@ import torch
 from byol_a import BYOLA
 from byol_a.errors import ByolaError
 from byol_a.files import FULL_DISK
-from byol_a.interrupt import Interrupted
+from byol_a.interrupt import Interrupted, interruptible
 from byol_a.lock import WriterLock
 from byol_a.training.distributed import Processes
 from byol_a.training.pretrain import total_steps
@@ -70,7 +70,8 @@ def run_comparison(asked: Comparison, say: Callable[[str], None]) -> tuple[list[
     refuse_strangers(asked.out)
     prepare(asked.out)
     refusal = f"another comparison is writing to {asked.out}; wait for it, or give another --out"
-    with WriterLock(asked.out / ".lock", refusal):
+    stopped = f"stopped; {asked.out} keeps what is finished, and the same command goes on"
+    with WriterLock(asked.out / ".lock", refusal), interruptible(stopped):
         try:
             begin_plan(asked.out)
             return _Runner(asked, say).run()
@@ -97,7 +98,8 @@ class _Runner:
         self.everybody = [*contestants, *controls_for(in_front)]
         rates = {each.config.frontend.sample_rate for each in contestants}
         claim(asked.out, self.everybody, {str(rate): self.corpus.fingerprint(rate) for rate in sorted(rates)})
-        say(f"a step of {len(contestants)} recipes is timed beside one of {baseline.label}")
+        if len(contestants) > 1:
+            say(f"a step of {counted(len(contestants) - 1, 'recipe')} is timed beside one of {baseline.label}")
         costs = measured_costs(asked.out, contestants, baseline, asked.device, asked.baseline is not None, say)
         self.rows = [Row(each, costs.get(each.label)) for each in self.everybody]
         self.scorer = Scorer(asked.tasks, asked.out, str(asked.device))
@@ -212,6 +214,7 @@ class _Runner:
             if cuda
             else counted(torch.get_num_threads(), "CPU thread"),
             tested={task.name: sum(len(part.test) for part in task.rounds()) for task in self.asked.tasks},
+            warnings=[f"{task.name}: {line}" for task in self.asked.tasks for line in task.warnings()],
         )
 
 

@@ -22,6 +22,10 @@ over the sphere.
 """
 
 
+LEAST_CLIPS = 16
+"""With fewer held out nothing is called a collapse. [choice]"""
+
+
 @dataclass(frozen=True)
 class Measures:
     """Of the projections of two views of held-out clips; the rank is that of one view's embeddings.
@@ -30,19 +34,21 @@ class Measures:
     take some fifty steps to follow: after fewer, projections look more alike than training sees them.
 
     `collapse`: near 1 healthy, 0 collapsed. `effective_rank`: 1 to the embedding's size. `alignment`: 0 to 4, lower is
-    closer. `uniformity`: 0 is collapsed, lower is more uniform. See `byol_a.methods.monitor`. What is not
-    finite is None.
+    closer. `uniformity`: 0 is collapsed, lower is more uniform. `clips`: held out. See `byol_a.methods.monitor`.
+    What is not finite is None.
     """
 
     effective_rank: float | None
     collapse: float | None = None
     alignment: float | None = None
     uniformity: float | None = None
+    clips: int | None = None
 
     @property
     def is_collapsed(self) -> bool:
-        """Whether the projections all point one way."""
-        return self.collapse is not None and self.collapse < COLLAPSED
+        """Whether the projections all point one way; of a handful of clips that cannot be told."""
+        told = self.clips is None or self.clips >= LEAST_CLIPS
+        return told and self.collapse is not None and self.collapse < COLLAPSED
 
 
 @torch.no_grad()
@@ -75,4 +81,5 @@ def measure(trainer: Trainer, crops: Tensor) -> Measures:
         collapse=finite(float(collapse_meter(first))),
         alignment=finite(float(alignment(first, second))),
         uniformity=finite(float(uniformity(first))),
+        clips=len(crops),
     )

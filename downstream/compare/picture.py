@@ -5,10 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byol_a.files import atomic_file
 from byol_a.words import counted
 from downstream.compare.summary import Budget, Column, Row, columns_for, mean_and_deviation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANEL, LINE, MARGIN = 2.1, 0.27, 1.1  # inches
 LONGEST_LABEL = 48
@@ -46,10 +50,7 @@ def draw_comparison(path: Path, rows: Sequence[Row], budget: Budget) -> None:
         figure.savefig(temporary, format="png", dpi=130)
 
 
-def _draw(axes: object, rows: Sequence[Row], column: Column, baseline: Row | None) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _draw(axes: Axes, rows: Sequence[Row], column: Column, baseline: Row | None) -> None:
     for place in range(0, len(rows), 2):
         axes.axhspan(place - 0.5, place + 0.5, color="0.96", linewidth=0)
     if baseline is not None and (level := mean_and_deviation(baseline.values(column))[0]) is not None:
@@ -68,9 +69,21 @@ def _draw(axes: object, rows: Sequence[Row], column: Column, baseline: Row | Non
     axes.set_title(column.title + (", %" if column.scale == 100 else ""), fontsize=10)
     if column.key == "collapse":
         axes.set_xlim(-0.05, 1.1)
+    else:
+        _at_least_a_hundredth(axes)
+    axes.locator_params(axis="x", nbins=4)
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(left=False, labelsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _at_least_a_hundredth(axes: Axes) -> None:
+    """Widen a panel that spans less than 2 % of its values: differences as small as rounding are none to look at."""
+    low, high = axes.get_xlim()
+    middle = (low + high) / 2
+    half = max((high - low) / 2, abs(middle) / 100, 1e-6)
+    axes.set_xlim(middle - half, middle + half)
 
 
 def _caption(budget: Budget) -> str:

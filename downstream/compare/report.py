@@ -55,6 +55,7 @@ def markdown(rows: Sequence[Row], budget: Budget, has_picture: bool = False) -> 
     cells = [[_escaped(cell) for cell in line] for line in lines]
     ruled = ["| " + " | ".join(line) + " |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *cells)]
     notes = [f"- {_escaped(row.contestant.label)}: {_escaped(row.note)}" for row in rows if row.note]
+    notes += [f"- {_escaped(warning)}" for warning in budget.warnings]
     sections = [
         "# Comparison",
         " ".join([*_unfinished(rows, budget), _setting(budget)]),
@@ -120,8 +121,9 @@ def _cost(row: Row) -> str:
 def _setting(budget: Budget) -> str:
     seen = "for its own length" if budget.clips is None else f"on {budget.clips:,} clips"
     scored = ", ".join(f"{name} ({title})" for name, title in budget.tasks.items())
+    length = f"{budget.hours:.2f} hours" if budget.hours >= 0.1 else f"{3600 * budget.hours:.0f} seconds"
     return (
-        f"Each recipe was trained {seen}, drawn from {budget.learned:,} (of {budget.hours:.2f} hours in all), "
+        f"Each recipe was trained {seen}, drawn from {budget.learned:,} (of {length} in all), "
         f"with {counted(len(budget.seeds), 'seed')} ({', '.join(map(str, budget.seeds))}), on {budget.device}. "
         f"Scored by the default protocol on {scored}: per cent, logistic regression on frozen embeddings, mean ± "
         f"standard deviation over seeds (n - 1 in the denominator). Training hears the tasks' clips too, without their "

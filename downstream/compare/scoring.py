@@ -151,7 +151,7 @@ def load_tasks(names: Sequence[str], roots: Sequence[Path], say: Callable[[str],
             raise UsageError(f"the set of the task {name} is not there: {search.missing[name]}")
     if not search.found:
         where = ", ".join(map(str, roots))
-        raise ByolaError(
+        raise UsageError(
             f"no labelled set is found in {where}, so there is nothing to score on; say where with --task-data "
             "(`byol-a tasks` says what each looks like)"
         )

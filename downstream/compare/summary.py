@@ -100,6 +100,7 @@ class Budget:
         tasks: names and titles of what was scored.
         baseline: the label of what costs are relative to.
         tested: names of tasks, and how many clips each tests on.
+        warnings: what a reader of the tasks' scores must know.
     """
 
     clips: int | None
@@ -111,6 +112,7 @@ class Budget:
     baseline: str
     device: str
     tested: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def progress_of(rows: Sequence[Row], budget: Budget) -> tuple[int, int]:
