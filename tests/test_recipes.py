@@ -142,7 +142,7 @@ def test_the_documents_combinations_learn(command: str) -> None:
     assert torch.isfinite(output.loss) and trainer.is_finite()
 
 
-@pytest.mark.parametrize("command", re.findall(r"^byol-a compare (.*)$", DOCUMENT, re.MULTILINE))
+@pytest.mark.parametrize("command", re.findall(r"^byol-a compare (.*)$", DOCUMENT.replace("\\\n", ""), re.M))
 def test_the_documents_comparisons_are_of_recipes_that_there_are(command: str) -> None:
     recipes, *rest = command.partition(" --")
     overrides = [argument for argument in "".join(rest).split() if "=" in argument]
