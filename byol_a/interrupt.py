@@ -66,7 +66,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def interruptible(message: str) -> Iterator[None]:
-    """Inside, SIGTERM ends the work where it stands, as Ctrl-C does; either leaves as `Interrupted` with `message`.
+    """Inside, SIGINT and SIGTERM end the work where it stands; either leaves as `Interrupted` with `message`.
 
     For work whose every output is whole or not there. What catches signals inside, such as training, still does.
     """
@@ -76,12 +76,12 @@ def interruptible(message: str) -> Iterator[None]:
         asked.append(number)
         raise KeyboardInterrupt  # unlike an `Exception`, nobody takes it for a failure of what is under way
 
-    of_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, interrupt) if of_main_thread else None
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(message, asked[0] if asked else signal.SIGINT) from error
     finally:
-        if of_main_thread:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

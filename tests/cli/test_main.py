@@ -100,7 +100,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.Capt
     assert recipes(str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "copy.yaml")) == 0
     assert recipes("./gone.yaml") == 2 and "no recipe file ./gone.yaml" in capsys.readouterr().err
     (tmp_path / "bad.yaml").write_bytes(b"\xff")
-    assert recipes(str(tmp_path / "bad.yaml")) == 2 and "cannot be read as text" in capsys.readouterr().err
+    assert recipes(str(tmp_path / "bad.yaml")) == 2 and "is not text (UTF-8)" in capsys.readouterr().err
 
 
 def test_recipes_of_every_kind_have_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
