@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -176,20 +176,10 @@ def _continued_config(out: str, changes: list[str], say: bool) -> PretrainConfig
 
 def _changed_config(out: str, changes: list[str]) -> tuple[PretrainConfig, list[str]]:
     """The settings of the run in `out` with `changes`, and the keys among these that make it another run."""
-    from byol_a.config import apply_overrides, build, to_dict
+    from byol_a.config import apply_overrides, build, differences, to_dict
     from byol_a.training.config import PretrainConfig
     from byol_a.training.run_folder import RunFolder
 
     before = to_dict(RunFolder(out).config())
     config = build(PretrainConfig, apply_overrides(before, changes), out)
-    return config, [key for key in _differences(before, to_dict(config)) if key not in RESUMABLE]
-
-
-def _differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Dotted paths of the leaves in which two nested dictionaries differ."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        found = []
-        for key in sorted({*before, *after}):
-            found += _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
-        return found
-    return [] if before == after else [path]
+    return config, [key for key, _, _ in differences(before, to_dict(config)) if key not in RESUMABLE]

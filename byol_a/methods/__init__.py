@@ -13,6 +13,7 @@ from byol_a.methods.base import Method, MethodConfig, StepOutput
 from byol_a.methods.byol import BYOL, BYOLConfig
 from byol_a.methods.byov import BYOV, BYOVConfig
 from byol_a.methods.heads import HeadConfig
+from byol_a.methods.registry import require_own_config
 from byol_a.methods.tribyol import TriBYOL, TriBYOLConfig
 from byol_a.words import one_line
 
@@ -42,11 +43,7 @@ def create_method(config: MethodConfig, encoder: AudioEncoder) -> Method:
         UsageError: for an unknown name, or a name that is not the one of the configuration's class.
     """
     method = method_class(config.name)
-    if not isinstance(config, method.config_class):
-        raise UsageError(
-            f"the method {config.name!r} is configured by {method.config_class.__name__}, not by "
-            f"{type(config).__name__}"
-        )
+    require_own_config("method", config, method.config_class)
     return method(encoder, config)
 
 

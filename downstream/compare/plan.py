@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from byol_a.config import to_dict
+from byol_a.config import differences, to_dict
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import write_json
 from byol_a.training.config import PretrainConfig
@@ -92,7 +92,7 @@ def claim(out: Path, contestants: Sequence[Contestant], data: Mapping[str, str])
             raise UsageError(f"{out} holds {other}, whose folder {label} would share; give another --out")
     for now, then in ((recipes, recipes_before), (controls, controls_before)):
         for label, config in now.items():
-            if label in then and (changes := _differences(then[label], config)):
+            if label in then and (changes := differences(then[label], config)):
                 key, old, new = changes[0]
                 raise UsageError(
                     f"{out} holds {label} with {key} = {old}, and {new} is asked for now; give another --out, or the "
@@ -213,14 +213,3 @@ def _read_plan(out: Path) -> dict[str, Any] | None:
             "another --out"
         ) from error
     return values if isinstance(values, dict) else {}
-
-
-def _differences(before: Any, after: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Dotted path, old and new value of what two nested dictionaries differ in."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [
-            change
-            for key in sorted({*before, *after})
-            for change in _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if before == after else [(path, before, after)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from byol_a.config import nearest
-from byol_a.errors import UsageError
 from byol_a.methods.losses.base import LossConfig, PairLoss
 from byol_a.methods.losses.regression import Regression, RegressionConfig, regression_loss
 from byol_a.methods.losses.self_labelling import CCSL, CSSL, CCSLConfig, CSSLConfig
+from byol_a.methods.registry import entry, require_own_config
 
 # Each loss class is called with its configuration.
 LOSSES: dict[str, tuple[type[LossConfig], type[Any]]] = {
@@ -36,9 +35,7 @@ def loss_entry(name: str) -> tuple[type[LossConfig], type[Any]]:
     Raises:
         UsageError: if there is none, with the nearest name.
     """
-    if name not in LOSSES:
-        raise UsageError(f"there is no loss {name!r}{nearest(name, LOSSES)}")
-    return LOSSES[name]
+    return entry("loss", name, LOSSES)
 
 
 def create_loss(config: LossConfig) -> PairLoss:
@@ -48,9 +45,6 @@ def create_loss(config: LossConfig) -> PairLoss:
         UsageError: for an unknown name, or a name that is not the one of the configuration's class.
     """
     config_class, loss_class = loss_entry(config.name)
-    if not isinstance(config, config_class):
-        raise UsageError(
-            f"the loss {config.name!r} is configured by {config_class.__name__}, not by {type(config).__name__}"
-        )
+    require_own_config("loss", config, config_class)
     loss: PairLoss = loss_class(config)
     return loss

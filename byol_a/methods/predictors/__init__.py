@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from byol_a.config import nearest
-from byol_a.errors import UsageError
 from byol_a.methods.predictors.base import Predictor, PredictorConfig
 from byol_a.methods.predictors.closed_form import (
     DirectCopyConfig,
@@ -23,6 +21,7 @@ from byol_a.methods.predictors.closed_form import (
 )
 from byol_a.methods.predictors.linear import IdentityConfig, IdentityPredictor, LinearPredictor, LinearPredictorConfig
 from byol_a.methods.predictors.mlp import MLPPredictor, MLPPredictorConfig
+from byol_a.methods.registry import entry, require_own_config
 
 __all__ = ["PREDICTORS", "MLPPredictorConfig", "Predictor", "PredictorConfig", "create_predictor", "predictor_entry"]
 
@@ -46,9 +45,7 @@ def predictor_entry(name: str) -> tuple[type[PredictorConfig], type[Predictor]]:
     Raises:
         UsageError: if there is none, with the nearest name.
     """
-    if name not in PREDICTORS:
-        raise UsageError(f"there is no predictor {name!r}{nearest(name, PREDICTORS)}")
-    return PREDICTORS[name]
+    return entry("predictor", name, PREDICTORS)
 
 
 def create_predictor(config: PredictorConfig, size: int) -> Predictor:
@@ -58,9 +55,6 @@ def create_predictor(config: PredictorConfig, size: int) -> Predictor:
         UsageError: for an unknown name, or a name that is not the one of the configuration's class.
     """
     config_class, predictor_class = predictor_entry(config.name)
-    if not isinstance(config, config_class):
-        raise UsageError(
-            f"the predictor {config.name!r} is configured by {config_class.__name__}, not by {type(config).__name__}"
-        )
+    require_own_config("predictor", config, config_class)
     predictor: Predictor = predictor_class(size, config)
     return predictor
