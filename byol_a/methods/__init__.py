@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 from byol_a.config import nearest
 from byol_a.encoders.base import AudioEncoder
 from byol_a.errors import UsageError
@@ -15,6 +11,7 @@ from byol_a.methods.byov import BYOV, BYOVConfig
 from byol_a.methods.heads import HeadConfig
 from byol_a.methods.registry import require_own_config
 from byol_a.methods.tribyol import TriBYOL, TriBYOLConfig
+from byol_a.plugins import import_from_here
 from byol_a.words import one_line
 
 METHODS: dict[str, type[Method]] = {"byol": BYOL, "tribyol": TriBYOL, "byov": BYOV}
@@ -58,17 +55,10 @@ def method_class(name: str) -> type[Method]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
         raise UsageError(f"there is no method {name!r}{nearest(name, METHODS)} (a method of your own is module:Class)")
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (Exception, SystemExit) as error:  # importing a user's module may end in any error, or try to end us
+        found = getattr(import_from_here(module_name), class_name)
+    except Exception as error:  # whatever a module does when it is imported
         raise UsageError(f"cannot load the method {name}: {type(error).__name__}: {one_line(error)[:200]}") from error
-    finally:
-        if added:
-            sys.path.remove(here)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UsageError(f"the method {name} is no subclass of byol_a.methods.Method")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from byol_a.errors import AudioError, ByolaError, UsageError
+from byol_a.plugins import import_from_here
 from byol_a.pooling import Pooling, check_pooling
 from byol_a.words import one_line
 from downstream.features.base import Piece, Row
@@ -216,15 +216,12 @@ class CustomFeatures:
 
 def _import(spec: str) -> tuple[Any, Callable[..., Any]]:
     module_name, _, function_name = spec.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        module = importlib.import_module(module_name)
+        module = import_from_here(module_name)
     except Exception as error:  # whatever a module does when it is imported
         is_missing = isinstance(error, ModuleNotFoundError) and error.name in (module_name, module_name.split(".")[0])
         reason = (
-            f"there is no module {error.name!r} in {folder}, and none is installed"  # type: ignore[attr-defined]
+            f"there is no module {error.name!r} in {Path.cwd()}, and none is installed"  # type: ignore[attr-defined]
             if is_missing
             else f"the module raised {type(error).__name__}: {one_line(error)[:300]}"
         )

@@ -180,6 +180,7 @@ def test_long_files_are_held_one_at_a_time(
         ("import surely_not_installed", "f", "ModuleNotFoundError: No module named 'surely_not_installed'"),
         ("x = 1 / 0", "f", "the module raised ZeroDivisionError"),
         ("def (", "f", "the module raised SyntaxError"),
+        ("import sys\nsys.exit(0)", "f", "it ends the interpreter when it is imported"),
         ("f = 1", "f", "has no function f"),
         (GOOD, "gone", "has no function gone"),
         ("def f(): return 3", "f", r"returns \(int\) has no method encode"),
