@@ -61,9 +61,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "disk"
     path.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", path], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     yield path
-    subprocess.run(["umount", path], check=True)
+    subprocess.run(["umount", path], check=True, timeout=60)

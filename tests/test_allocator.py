@@ -21,7 +21,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(keep: bool) -> int:
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(keep=keep)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", SCRIPT.format(keep=keep)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode == 3:
         pytest.skip("the C library here is not glibc")
     return int(done.stdout)

@@ -278,7 +278,7 @@ def test_sigkill_and_resume(model, tmp_path, write_wav):
     process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, text=True)
     written = [process.stdout.readline() for _ in range(5)]
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(20)
     process.stdout.close()
     assert all(written)
     with pytest.raises(UsageError, match="not finished"):
@@ -469,7 +469,7 @@ def test_one_process_writes_at_a_time(model, audio, tmp_path, monkeypatch):
         for overwrite in (False, True):
             with pytest.raises(UsageError, match="another process is writing"):
                 run(model, audio, tmp_path / "store", overwrite=overwrite)
-        other.communicate("\n")
+        other.communicate("\n", timeout=60)
     assert len(run(model, audio, tmp_path / "store")) == 5
 
 

@@ -40,18 +40,19 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert process.stdout.readline() == "held\n"
     threading.Timer(0.2, process.kill).start()
     with WriterLock(path, "taken"):  # it is waited for
-        assert process.wait() < 0
+        assert process.wait(20) < 0
     process.stdout.close()
 
 
 def test_forked_workers_hold_the_lock_only_as_long_as_their_writer(tmp_path: Path) -> None:
     with WriterLock(tmp_path / ".lock", "taken"):
-        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
         worker.start()
     with WriterLock(tmp_path / ".lock", "taken"):
         assert worker.is_alive()
     worker.kill()
-    worker.join()
+    worker.join(20)
+    assert worker.exitcode
 
 
 def test_a_folder_that_its_writer_removed_is_locked_anew(tmp_path: Path) -> None:

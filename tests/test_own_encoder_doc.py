@@ -38,6 +38,7 @@ def test_the_command_scores_the_module(folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     rows = [line for line in run.stdout.splitlines() if re.search(r"\bMFCC\b", line)]

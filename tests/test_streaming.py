@@ -152,6 +152,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
         check=True,
         capture_output=True,
         text=True,
+        timeout=300,
     ).stdout
     before, after = json.loads(output)
     # Held whole, 8 minutes would take 30 MB as samples and 200 MB at least as the first layer's output.

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 from byol_a.errors import ByolaError, UsageError
@@ -21,6 +22,7 @@ Result = TypeVar("Result")
 
 BEAT_SECONDS = 0.5  # how often the caller gets to see to other things
 _LOOK_FOR_PARENT_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
 _FAILED_STARTS = 3
 
 
@@ -152,6 +154,8 @@ class _Worker:
         self._process.start()
         theirs.close()
         self.has_begun = False
+        # Before multiprocessing, at exit, waits for workers that ignore its SIGTERM.
+        self._finalizer = Finalize(self, _end, args=(self._process, self.connection), exitpriority=100)
 
     def give(self, items: list[Any]) -> None:
         with contextlib.suppress(OSError):  # if it has died, that is noticed when it is listened to
@@ -159,11 +163,15 @@ class _Worker:
 
     def end(self) -> int | None:
         """End the process, if it has not ended; returns its exit code (of a signal, the negative)."""
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
+        self._finalizer()
         code: int | None = self._process.exitcode
         return code
+
+
+def _end(process: Any, connection: Connection) -> None:
+    process.kill()
+    process.join(_PATIENCE_SECONDS)  # a process that waits for a dead network drive cannot be ended
+    connection.close()
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any], parent: int) -> None:

@@ -22,6 +22,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "growth per 1,000 steps" in done.stdout

@@ -27,7 +27,8 @@ HEAVY = (
 
 def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     start = ["-c", code] if code is not None else ["-m", "byol_a"]
-    return subprocess.run([sys.executable, *start, *arguments], capture_output=True, text=True, check=False)
+    line = [sys.executable, *start, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:

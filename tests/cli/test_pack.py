@@ -187,6 +187,6 @@ def test_unreadable_files_and_moved_collections(
 def test_a_store_whose_name_is_not_text(audio: Path, tmp_path: Path) -> None:
     out = os.fsdecode(os.fsencode(tmp_path) + b"/n\xff/st")
     for arguments in (("pack", audio, "--out", out, "--workers", 1), ("pack", out, "--verify")):
-        done = subprocess.run(command(*arguments), env=environment(), capture_output=True, check=False)
+        done = subprocess.run(command(*arguments), env=environment(), capture_output=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         assert b"/n\xff/st: " in done.stdout

@@ -292,7 +292,8 @@ def test_folders_whose_names_are_not_utf8(foreign: Path, model: Path, recipe: Pa
     ]
     for command in commands:
         # Not in this process: the names are printed too, and pytest could not keep what is no text.
-        done = subprocess.run([sys.executable, "-m", "byol_a", *map(str, command)], capture_output=True, check=False)
+        line = [sys.executable, "-m", "byol_a", *map(str, command)]
+        done = subprocess.run(line, capture_output=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         assert b"Traceback" not in done.stderr
     assert set(AudioIndex.read(out["index"]).names()) == names

@@ -311,10 +311,12 @@ def test_a_worker_forked_meanwhile_has_its_standard_error(capfd: pytest.CaptureF
     with quiet_stderr:
         child = os.fork()
         if not child:
-            with quiet_stderr:
-                os.write(2, b"dropped")
-            os.write(2, b"heard")
-            os._exit(0)
+            try:
+                with quiet_stderr:
+                    os.write(2, b"dropped")
+                os.write(2, b"heard")
+            finally:  # or it would go on with the other tests
+                os._exit(0)
         os.waitpid(child, 0)
     assert capfd.readouterr().err == "heard"
 

@@ -120,8 +120,9 @@ def test_another_process_makes_the_same_order() -> None:
         "    order = EpochOrder(5000, 11, weights).epoch(epoch)\n"
         "    print(hashlib.sha256(bytes(order.indices) + bytes(order.repeats)).hexdigest())\n"
     )
+    command = [sys.executable, "-c", program]
     runs = [
-        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
         for _ in range(2)
     ]
     assert runs[0] == runs[1]

@@ -112,23 +112,28 @@ def test_signals_are_for_the_parent() -> None:
     assert run(survive_signals, [[1, 2]]) == [(1, 1), (2, 2)]
 
 
-def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["fail", "kill"])
+def test_processes_end_with_their_parent(how: str) -> None:
     script = (
         "import sys, time, os, multiprocessing\n"
         "from byol_a.data.worker_pool import map_chunks\n"
         "work = map_chunks(time.sleep, [[0.0]] * 2 + [[600.0]] * 2, 2)\n"
         "next(work), next(work)\n"
         "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "if sys.argv[1] == 'fail': raise SystemExit(3)  # in the middle of the work\n"
         "next(work)\n"
         "time.sleep(600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    children = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(children) == 2
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    parent = subprocess.Popen([sys.executable, "-c", script, how], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        try:
+            children = [int(pid) for pid in parent.stdout.readline().split()]
+            assert len(children) == 2
+            if how == "fail":
+                assert parent.wait(20) == 3
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 20
     while any(map(_is_alive, children)):
         assert time.monotonic() < deadline
@@ -138,7 +143,7 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

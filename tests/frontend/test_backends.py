@@ -27,5 +27,5 @@ def test_the_default_imports_no_other() -> None:
         "import sys, torch; from byol_a.frontend import LogMel; LogMel()(torch.zeros(2000));"
         "print(sorted({'nnAudio', 'torchaudio', 'librosa', 'soundfile'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"

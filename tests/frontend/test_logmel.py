@@ -220,7 +220,7 @@ assert torch.equal(LogMel()(wave), expected)
 assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
 """
     # In a process of its own: the two kinds of switches must not meet in one program.
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_has_no_state() -> None:

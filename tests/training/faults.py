@@ -124,7 +124,9 @@ class Run:
     def wait(self, timeout: float = 120) -> int:
         """The exit code; of a signal, the negative."""
         self._process.join(timeout)
-        assert not self.is_running, f"still running after {timeout} s: {self.stderr}"
+        if self.is_running:  # multiprocessing would wait for it at exit
+            self._process.kill()
+            raise AssertionError(f"still running after {timeout} s: {self.stderr}")
         return int(self._process.exitcode)
 
     def succeed(self) -> Run:

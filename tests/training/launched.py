@@ -43,7 +43,7 @@ class Launched:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.kill()
-        self._process.wait()
+        self._process.wait(20)
         self._output.close()
 
     @property

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,15 @@ def environment() -> dict[str, str]:
 
 
 def byol_a(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `byol-a ...` to its end."""
-    return subprocess.run(
-        command(*arguments, **options),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    """Run `byol-a ...` to its end.
+
+    What it says goes to files: a pipe would keep the test waiting for whatever process still holds its other end.
+    """
+    line = command(*arguments, **options)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(line, env=environment(), stdout=out, stderr=errors, timeout=300, check=False)
+        said = [(stream.seek(0), stream.read())[1] for stream in (out, errors)]
+    return subprocess.CompletedProcess(line, done.returncode, *said)
 
 
 def losses(run: Path) -> dict[int, float]:

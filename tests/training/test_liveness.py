@@ -66,23 +66,36 @@ class Watch:
         found: dict[int, BaseException] = {}
         threads = [
             threading.Thread(
-                target=lambda rank=rank, error=error: found.update({rank: self.parts[rank].verdict(error)})
+                target=lambda rank=rank, error=error: found.update({rank: self.parts[rank].verdict(error)}), daemon=True
             )
             for rank, error in enumerate(errors)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
         return [found[rank] for rank in range(len(errors))]
+
+    def close(self) -> None:
+        """End all watches, so that none goes on beside the tests that follow."""
+        for part in self.parts:
+            part._over.set()
+        for part in self.parts:
+            wait_for_threads(part)
 
 
 @pytest.fixture
 def watch(quick: None) -> Iterator[Watch]:
     watch = Watch()
     yield watch
-    for part in watch.parts:
-        part._over.set()
+    watch.close()
+
+
+def wait_for_threads(part: Liveness) -> None:
+    for thread in (part._thread, part._guard):
+        if thread.ident is not None:  # it was started
+            thread.join(60)  # where there is no name server, torch looks for a lost store's name for a while
+            assert not thread.is_alive()
 
 
 def sleeping() -> subprocess.Popen[bytes]:
@@ -127,7 +140,7 @@ def test_a_process_of_another_node_is_not_touched(watch: Watch) -> None:
         assert sentence.endswith("it was killed, hangs or is cut off")
     assert bystander.poll() is None
     bystander.kill()
-    bystander.wait()
+    bystander.wait(20)
 
 
 def test_who_has_finished_may_be_silent(watch: Watch) -> None:
@@ -141,7 +154,7 @@ def test_who_has_finished_may_be_silent(watch: Watch) -> None:
 
 def test_the_last_to_leave_waits_for_the_others(watch: Watch) -> None:
     watch.start(0, 1, 2)
-    leaving = threading.Thread(target=watch.parts[0].finish, kwargs={"wait_for_others": True})
+    leaving = threading.Thread(target=watch.parts[0].finish, kwargs={"wait_for_others": True}, daemon=True)
     leaving.start()
     watch.parts[1].finish()
     leaving.join(0.1)
@@ -176,8 +189,7 @@ def test_a_broken_collective_call_is_blamed_on_the_process_that_died(watch: Watc
     for verdict in watch.verdicts(*(RuntimeError("Connection closed by peer") for _ in range(2))):
         assert isinstance(verdict, StoppedByPeer)
         assert "because process 2 on host-b (pid 0) shows no sign of life" in str(verdict)
-    for part in watch.parts[:2]:
-        part._over.set()
+    watch.close()
 
 
 def test_a_broken_collective_call_is_blamed_on_the_process_that_failed(watch: Watch) -> None:
@@ -203,7 +215,7 @@ def test_without_its_store_a_process_ends(quick: None) -> None:
     part = Liveness(client, 1, 2, "host", "node", SILENCE, BEAT, ends.append)
     part.start()
     del server
-    part._thread.join(20)
+    wait_for_threads(part)
     assert ends == ["process 1 stopped, because the job's main process or its node has ended or is cut off"]
 
 
@@ -229,6 +241,7 @@ def test_a_store_that_falls_silent_ends_a_process(quick: None) -> None:
             assert ends == ["process 1 stopped, because the job's main process or its node has ended or is cut off"]
         finally:
             server.kill()
+    wait_for_threads(part)
 
 
 def test_a_roll_call_is_not_answered_by_the_dead() -> None:
@@ -240,7 +253,7 @@ def test_a_roll_call_is_not_answered_by_the_dead() -> None:
         with ThreadPoolExecutor(3) as pool:
             calls = []
             for rank in (1, 0, 2):
-                calls.append(pool.submit(roll_call, store, rank, 3))
+                calls.append(pool.submit(roll_call, store, rank, 3, timedelta(seconds=60)))
                 time.sleep(0.1)
             found = {call.result() for call in calls}
         assert len(found) == 1
@@ -291,7 +304,7 @@ def test_an_error_in_one_process_ends_the_job(small_recipe: Path, sounds: Path, 
     arguments = ("pretrain", "--recipe", small_recipe, "--data", sounds, "--device", "cpu", "--out", run, "--steps", 9)
     fault = "1 ValueError 'the fan has stopped'"
     with Launched("-m", "tests.training.failing", *arguments, FAILS=fault) as job:
-        assert job.wait(60) == 1
+        assert job.wait() == 1
         host = os.uname().nodename
         assert sorted(job.errors) == [
             f"byol-a: error: process 0 stopped, because process 1 on {host} failed",
@@ -305,7 +318,7 @@ def test_an_error_in_one_process_ends_the_job(small_recipe: Path, sounds: Path, 
 def test_wrong_use_is_one_sentence(small_recipe: Path, tmp_path: Path) -> None:
     arguments = ("pretrain", "--recipe", small_recipe, "--data", "synth", "--device", "cpu", "--out", tmp_path / "run")
     with Launched("-m", "byol_a", *arguments, "training.batch_size=6", "training.accumulate=2") as job:
-        assert job.wait(60) == 1
+        assert job.wait() == 1
         assert len(job.errors) == 1
         assert "cannot be shared by 2 processes x 2 accumulated parts" in job.errors[0]
         assert "exitcode  : 2" in job.output

@@ -463,8 +463,10 @@ def slow_scan(*arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
     while len(list(folder.glob("[0-9]*.parquet"))) < count:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=20)
+        assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
@@ -592,4 +594,4 @@ def test_a_disk_that_gets_full(tmp_path: Path, small_disk: Path, clips: Path, mo
 
 def test_a_worker_needs_no_torch() -> None:
     script = "import sys, byol_a.data.scan.scan; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=120).returncode == 0

@@ -197,7 +197,7 @@ def test_a_store_is_read_in_other_processes(packed: Path) -> None:
     np.testing.assert_array_equal(copy.read(30_000, 20_000), expected)
     np.testing.assert_array_equal(copy.starts, store.starts)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        np.testing.assert_array_equal(pool.apply(store.read, (30_000, 20_000)), expected)
+        np.testing.assert_array_equal(pool.apply_async(store.read, (30_000, 20_000)).get(60), expected)
 
 
 def test_more_shards_than_files_may_be_open(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -478,7 +478,7 @@ def test_a_disk_that_gets_full_keeps_the_finished_shards(
     assert 4 <= len(there) < 15
     assert all(path.suffix == ".npy" for path in there)
     assert not list(out.rglob("*.partial"))
-    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True, timeout=60)
     packed(index, out, shard_bytes=300_000)
     packed(index, tmp_path / "whole", shard_bytes=300_000)
     assert contents(out) == contents(tmp_path / "whole")
@@ -527,7 +527,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_store(many: Path, t
             process.kill()  # only it: its workers have to find out themselves
             kills += 1
         with contextlib.closing(process.stdout or io.StringIO()), contextlib.closing(process.stderr or io.StringIO()):
-            process.wait()
+            process.wait(60)
         assert is_store(out)
     assert kills >= 4
     process = packing(many, out)
@@ -641,7 +641,7 @@ def test_workers_import_neither_torch_nor_plots() -> None:
         "import sys, byol_a.data.store.shards\n"
         "print([name for name in ('torch', 'pyarrow', 'matplotlib', 'pandas') if name in sys.modules])"
     )
-    done = subprocess.run(command(launcher=("-c", script)), capture_output=True, text=True, check=True)
+    done = subprocess.run(command(launcher=("-c", script)), capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
 
 

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from downstream.results import read_cells
+from tests.training.launched import is_running
 from tests.training.small import byol_a
 
 
@@ -160,10 +161,10 @@ def test_a_killed_benchmark_goes_on_where_it_was(sets: Path, model: Path, tmp_pa
     while not list(out.glob("cells/*/*/*/cell.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(20)
     kept = len(list(read_cells(out)))
     assert 1 <= kept < 6
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert f"{6 - kept} evaluation{'s' if 6 - kept > 1 else ''} made, {kept} kept" in done.stdout
     assert len(list(read_cells(out))) == 6
@@ -179,13 +180,16 @@ def test_the_processes_of_a_benchmark_end_with_it(sets: Path, model: Path, tmp_p
         children = [
             int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if parent_of(path) == process.pid
         ]
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        try:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and children
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+    while any(map(is_running, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any(map(is_running, children))
 
 
 def parent_of(stat: Path) -> int:

@@ -185,6 +185,6 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'numpy', 'sklearn', 'matplotlib', 'scipy', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "--random-control" in done.stdout

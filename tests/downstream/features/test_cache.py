@@ -173,7 +173,7 @@ def test_an_extraction_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(rows, "BLOCK_ROWS", 4)
     clips, folder = files(tmp_path / "data", range(1, 20)), tmp_path / "cache"
     embed = EmbeddingSource(_Killed(), clips, EmbeddingCache(folder), progress=False).matrix
-    process = multiprocessing.get_context("fork").Process(target=embed)
+    process = multiprocessing.get_context("fork").Process(target=embed, daemon=True)
     process.start()
     process.join(60)
     assert process.exitcode == 9
@@ -194,9 +194,8 @@ def _embed(folder: Path, data: Path, start: float) -> None:
 def test_processes_share_a_folder(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start = time.time() + 0.5
-    processes = [
-        context.Process(target=_embed, args=(tmp_path / "cache", tmp_path / str(number), start)) for number in range(4)
-    ]
+    folders = [(tmp_path / "cache", tmp_path / str(number)) for number in range(4)]
+    processes = [context.Process(target=_embed, args=(*pair, start), daemon=True) for pair in folders]
     for process in processes:
         process.start()
     for process in processes:

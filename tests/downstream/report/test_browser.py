@@ -34,6 +34,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options, webdriver.ChromeService(driver))
     found.set_script_timeout(20)
+    found.set_page_load_timeout(60)
     yield found
     found.quit()
 
