@@ -76,6 +76,12 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> No
     raise UsageError(f"{path} exists already; choose another place or pass --overwrite to replace it")
 
 
+def require_file(path: Path) -> None:
+    """Raise `UsageError` unless `path` is a file."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+
+
 @contextmanager
 def words_for_a_full_disk(sentence: Callable[[], str]) -> Iterator[None]:
     """Make a `ByolaError` of a disk that gets full; `sentence` is asked then, and says what is kept and what to do."""

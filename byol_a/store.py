@@ -101,10 +101,11 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return provenance
 
 
-def read_table(path: Path, **options: Any) -> pa.Table:
+def read_table(path: Path, columns: list[str] | None = None, read_dictionary: list[str] | None = None) -> pa.Table:
     """A Parquet file, every value of it checked; raises whatever Arrow does if it is damaged."""
     with arrow_file(path) as file:
-        table = pq.read_table(file, **options)
+        # `pq.read_table` would import Arrow's data sets first, and pandas with them.
+        table = pq.ParquetFile(file, read_dictionary=read_dictionary).read(columns)
     table.validate(full=True)
     return table
 

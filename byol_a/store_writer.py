@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from byol_a.arrow import arrow_file
+from byol_a.arrow import arrow_file, number_column, text_column
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import FULL_DISK, atomic_file, refuse_existing, write_json
 from byol_a.lock import WriterLock
@@ -111,7 +111,7 @@ class StoreWriter:
         except BaseException as error:
             self._lock.__exit__(None, None, None)
             if isinstance(error, OSError):
-                raise self._unwritable(error) from error
+                raise _unwritable(self.folder, error, self.n_saved) from error
             raise
 
     def __enter__(self) -> StoreWriter:
@@ -128,7 +128,7 @@ class StoreWriter:
         finally:
             self._lock.__exit__(None, None, None)
         if isinstance(failure, OSError):
-            raise self._unwritable(failure) from failure
+            raise _unwritable(self.folder, failure, self.n_saved) from failure
 
     @property
     def n_saved(self) -> int:
@@ -192,9 +192,9 @@ class StoreWriter:
 
     def _table(self) -> pa.Table:
         names, n_rows = zip(*self._files, strict=True)
-        files = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), n_rows)))
-        start_s, end_s = np.frombuffer(self._spans).reshape(-1, 2).T
-        table = pa.table([files, start_s.copy(), end_s.copy()], schema=SCHEMA)
+        files = text_column(names).take(number_column(np.repeat(np.arange(len(names)), n_rows), "int64"))
+        times = [number_column(column, "float64") for column in np.frombuffer(self._spans).reshape(-1, 2).T]
+        table = pa.table([files, *times], schema=SCHEMA)
         # The stamps travel in the same file as the rows, so that a part has both or neither.
         stamps = json.dumps([[name, *stamp] for name, stamp in zip(names, self._stamps, strict=True)])
         return table.replace_schema_metadata({"stamps": stamps})
@@ -227,10 +227,7 @@ class StoreWriter:
         return read_store(self.folder)
 
     def _open_or_create(self, overwrite: bool) -> None:
-        if not (self.folder / PROVENANCE).is_file() and not _only_leftovers(self.folder):
-            if overwrite:
-                raise UsageError(f"{self.folder} is not an embedding store, so --overwrite does not replace it")
-            refuse_existing(self.folder)
+        refuse_foreign(self.folder, overwrite)
         self._lock.__enter__()
         if (self.folder / PROVENANCE).is_file():
             made_with = read_provenance(self.folder)["settings"]
@@ -242,14 +239,6 @@ class StoreWriter:
         else:
             self._write_provenance(None)  # first of all: it tells the next run whose folder this is
         self._parts.mkdir(exist_ok=True)
-
-    def _unwritable(self, error: OSError) -> ByolaError:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        stays = f"; {self.n_saved} files are in it, and stay" if self.n_saved else ""
-        return ByolaError(
-            f"the store {self.folder} cannot be written to ({reason}){stays}; make room or make it "
-            f"writable, and run the same byol-a embed again"
-        )
 
     def _joined_rows(self) -> int:
         """How many rows were joined by earlier runs."""
@@ -348,8 +337,9 @@ def _files_in(table: Path) -> set[str]:
 
 
 def _stamp_table(done: Mapping[str, Stamp]) -> pa.Table:
-    sizes, times = [stamp.size for stamp in done.values()], [stamp.mtime_ns for stamp in done.values()]
-    return pa.table([list(done), sizes, times], schema=FILES_SCHEMA)
+    sizes, times = ([stamp[i] for stamp in done.values()] for i in range(2))
+    columns = [text_column(list(done)), number_column(sizes, "int64"), number_column(times, "int64")]
+    return pa.table(columns, schema=FILES_SCHEMA)
 
 
 def _read_stamps(path: Path) -> dict[str, Stamp]:
@@ -363,6 +353,31 @@ def _read_stamps(path: Path) -> dict[str, Stamp]:
 def _part_stamps(schema: pa.Schema) -> dict[str, Stamp]:
     entries = json.loads(schema.metadata[b"stamps"])
     return {str(file): Stamp(int(size), int(time)) for file, size, time in entries}
+
+
+def refuse_foreign(folder: Path, overwrite: bool) -> None:
+    """Raise `UsageError` where there is something at `folder` that is no store, not even the beginning of one.
+
+    Raises:
+        ByolaError: if that cannot be told.
+    """
+    try:
+        foreign = not (folder / PROVENANCE).is_file() and not _only_leftovers(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if foreign:
+        if overwrite:
+            raise UsageError(f"{folder} is not an embedding store, so --overwrite does not replace it")
+        refuse_existing(folder)
+
+
+def _unwritable(folder: Path, error: OSError, n_saved: int = 0) -> ByolaError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    stays = f"; {n_saved} files are in it, and stay" if n_saved else ""
+    return ByolaError(
+        f"the store {folder} cannot be written to ({reason}){stays}; make room or make it "
+        f"writable, and run the same byol-a embed again"
+    )
 
 
 def _only_leftovers(folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from downstream.results import (
     Cell,
     NewerCell,
     Predictions,
+    finite,
     read_cell,
 )
 
@@ -161,12 +161,3 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
 def _texts(names: list[str]) -> np.ndarray:
     """Names as an array that needs no pickling; what is not UTF-8 in one is escaped."""
     return np.asarray([name.encode("utf-8", "backslashreplace").decode() for name in names], dtype=np.str_)
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with None for every number that is not finite (a score that no test clip could tell)."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

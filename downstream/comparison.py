@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from byol_a.words import counted, printable
-from downstream.cells import finite, predictions_of
+from downstream.cells import predictions_of
 from downstream.evaluate import Outcome
 from downstream.report.board import SIGNIFICANT
 from downstream.report.comparisons import Comparison, compare_all
 from downstream.report.study import arrange
 from downstream.report.wording import metric_title, p_value, scale, signed
-from downstream.results import Cell, Predictions
+from downstream.results import Cell, Predictions, finite
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from byol_a import model_folder
 from byol_a.errors import UsageError
 from downstream.features import (
     CustomFeatures,
@@ -25,6 +26,7 @@ from downstream.tasks.base import PARTS, Clip
 
 if TYPE_CHECKING:
     from byol_a import BYOLA
+    from byol_a.kernels import Fast
 
 RANDOM, LOGMEL = "random:", "logmel"
 
@@ -74,8 +76,10 @@ class _Reading:
     pooling: Pooling
     layer: Layer
     samples: int | None = None
+    fast: Fast = "auto"
 
     def features(self, name: str, model: BYOLA) -> ModelFeatures:
+        (model if self.device is None else model.to(self.device)).use_fast(self.fast)
         return ModelFeatures(name, model, self.batch_size, self.device, self.pooling, self.layer, self.samples)
 
     def title(self, name: str) -> str:
@@ -96,6 +100,7 @@ def entrants_for(
     layer: Layer = None,
     cache: EmbeddingCache | None = None,
     samples: int | None = None,
+    fast: Fast = "auto",
 ) -> list[Entrant]:
     """The embeddings that `name` asks for, the model itself first.
 
@@ -106,6 +111,7 @@ def entrants_for(
             each of which is tested on, of all. Their labels play no part.
         pooling, layer, samples: what to take of a network, see `ModelFeatures`.
         cache: keeps those statistics.
+        fast: whether kernels are used, see `BYOLA.use_fast`.
 
     Raises:
         UsageError: if there is no such model, or a control, pooling, layer or samples make no sense for it.
@@ -114,7 +120,7 @@ def entrants_for(
     _refuse_idle_options(name, custom, controls, pooling, layer, samples)
     if name == LOGMEL:
         return [_logmel_statistics(None)]
-    reading = _Reading(batch_size, device, pooling, layer, samples)
+    reading = _Reading(batch_size, device, pooling, layer, samples, fast)
     if custom:
         own = CustomFeatures(name, batch_size, device, pooling)
         found = [Entrant(reading.title(own.name), own)]
@@ -133,6 +139,24 @@ def entrants_for(
     if controls.logmel:
         found.append(_logmel_statistics(model))
     return found
+
+
+def check_name(
+    name: str,
+    controls: Controls | None = None,
+    pooling: Pooling = "model",
+    layer: Layer = None,
+    samples: int | None = None,
+) -> None:
+    """What `entrants_for` can tell without torch: whether `name` may be a model, and goes with what is asked of it.
+
+    Raises:
+        UsageError, ByolaError: as `entrants_for`.
+    """
+    custom = _is_own(name)
+    _refuse_idle_options(name, custom, controls or Controls(), pooling, layer, samples)
+    if not (custom or name == LOGMEL or name.startswith(RANDOM)):
+        model_folder.check_model(name)
 
 
 def check_model(name: str) -> None:

@@ -21,7 +21,6 @@ from byol_a.data.worker_pool import available_cores
 from downstream.entrants import LOGMEL, Entrant
 from downstream.features import EmbeddingCache, EmbeddingSource
 from downstream.protocols import EvaluationProtocol, ProbeResult, make_protocol
-from downstream.protocols.finetune import trainable
 from downstream.results import EmbeddingMap
 from downstream.tasks import Task
 
@@ -69,6 +68,8 @@ def evaluate(
     """
     for protocol in protocols:
         if protocol.needs_network:
+            from downstream.protocols.finetune import trainable
+
             trainable(entrant.features)  # said before the long part
     began = time.monotonic()
     say(f"{entrant.title}: embedding {len(task.clips):,} clips")

@@ -10,10 +10,9 @@ from typing import Any
 
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file
-from downstream.cells import finite
 from downstream.metrics import UNBOUNDED_METRICS
 from downstream.published import published_scores
-from downstream.results import Cell, read_cells
+from downstream.results import Cell, finite, read_cells
 
 SCORES = "scores.jsonl"
 TITLE = "Audio representations compared"

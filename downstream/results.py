@@ -9,6 +9,7 @@ OUT/cells/<task>/<protocol>/<model>-<fingerprint>/
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,3 +156,12 @@ def read_cells(out: Path, damaged: Callable[[str], None] | None = None) -> Itera
             if damaged is None:
                 raise
             damaged(str(error))
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with None for every number that is not finite (a score that no test clip could tell)."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

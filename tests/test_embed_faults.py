@@ -104,7 +104,7 @@ def test_an_output_that_becomes_read_only(
     add = store_writer.StoreWriter.add
 
     def mount(*arguments: object) -> None:
-        subprocess.run(["mount", *map(str, arguments)], check=True)
+        subprocess.run(["mount", *map(str, arguments)], check=True, timeout=60)
 
     def add_eight(self: store_writer.StoreWriter, *rest: object) -> None:
         add(self, *rest)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_an_output_that_becomes_read_only(
             with pytest.raises(ByolaError, match=r"cannot be written to \(Read-only file system\); 8 files are in it"):
                 embed(model, [audio], out, progress=False)
         finally:
-            subprocess.run(["umount", out], check=True)
+            subprocess.run(["umount", out], check=True, timeout=60)
     assert saved(out) == 8
     mount("-o", "remount,ro", small_disk)
     for where in (out, small_disk / "other"):
@@ -149,3 +149,23 @@ def test_a_folder_that_may_not_be_written_to(model: BYOLA, write_wav: Callable[.
                 os.seteuid(0)
         assert list(locked.iterdir()) == []
         Path(home).chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_listed() -> None:
+    superuser = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as home:
+        locked = Path(home) / "locked"
+        locked.mkdir()
+        Path(home).chmod(0o755)  # lets others pass, as pytest's folders do not
+        locked.chmod(0o333)
+        if superuser:
+            os.seteuid(65534)  # permissions do not bind the superuser
+        try:
+            for overwrite in (False, True):
+                with pytest.raises(
+                    ByolaError, match=r"store .*locked cannot be written to \(Permission denied\); make"
+                ):
+                    store_writer.refuse_foreign(locked, overwrite)
+        finally:
+            if superuser:
+                os.seteuid(0)

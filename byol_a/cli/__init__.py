@@ -50,9 +50,9 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it, with the nearest name beside an unknown one."""
-        from byol_a.config import nearest
-
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            from byol_a.config import nearest
+
             raise click.UsageError(f"there is no command {args[0]!r}{nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 

@@ -29,7 +29,7 @@ import click
     help="File format of the matrix.",
 )
 @click.option("--export", type=click.Choice(["csv", "npz"]), help="Also write everything as one file of this kind.")
-@click.option("--batch-size", type=int, default=32, show_default=True, help="The most clips in one pass.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="The most clips in one pass.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--precision",
@@ -39,8 +39,16 @@ import click
     help="bf16 is faster on GPUs and on CPUs made for it, and less exact.",
 )
 @click.option(
+    "--fast",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Whether the device's own kernels are used: auto, where there are some. The embeddings are the same but for "
+    "rounding.",
+)
+@click.option(
     "--samples",
-    type=int,
+    type=click.IntRange(2),
     metavar="K",
     help="Of a model with variational weights: mean and standard deviation over K samples of them, side by side.",
 )
@@ -57,6 +65,7 @@ def embed(
     batch_size: int,
     device: str,
     precision: str,
+    fast: str,
     samples: int | None,
     overwrite: bool,
 ) -> None:
@@ -67,15 +76,34 @@ def embed(
     continue after an interruption, or with more inputs to add to the store. --export npz writes the arrays
     files, file_index (files[file_index] names the rows), start_s, end_s and embeddings.
     """
+    # What can be told without torch is told first, at once.
+    from byol_a.data.files import refuse_missing
+    from byol_a.model_folder import check_model
+    from byol_a.windows import check_windows
+
+    check_model(model)
+    check_windows(level, window, hop)
+    refuse_missing(inputs)
+
+    from byol_a.store_writer import refuse_foreign
+
+    refuse_foreign(out, overwrite)
+
     from byol_a.data.report import FileReport
     from byol_a.device import pick_device
     from byol_a.embed import embed as embed_files
+    from byol_a.kernels.build import first_use
     from byol_a.model import BYOLA
     from byol_a.store import BAD_FILES
     from byol_a.words import counted
 
+    network = BYOLA.from_pretrained(model).to(pick_device(device))
+    if fast != "off" and (notice := first_use(network.device.type)):
+        click.echo(notice, err=True)
+    if remark := network.use_fast(fast):  # type: ignore[arg-type]
+        click.echo(remark, err=True)
     store = embed_files(
-        BYOLA.from_pretrained(model).to(pick_device(device)),
+        network,
         inputs,
         out,
         level=level,  # type: ignore[arg-type]

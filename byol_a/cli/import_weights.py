@@ -83,13 +83,17 @@ def import_weights(
             "weights do not say how their input was normalised; give either --stats MEAN STD, as used in "
             "their training, or --stats-from DIR with audio like theirs"
         )
+    # What can be told without torch is told first, at once.
+    from byol_a.files import refuse_existing, require_file
+
+    require_file(file)
+    refuse_existing(out, overwrite)
+
     from byol_a.encoders.import_weights import read_weights
-    from byol_a.files import refuse_existing
     from byol_a.frontend import FrontendConfig
     from byol_a.model import BYOLA
     from byol_a.normalize import NormStats
 
-    refuse_existing(out, overwrite)
     weights = read_weights(file)
     config = FrontendConfig(
         name=frontend,  # type: ignore[arg-type]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,7 @@ RESUMABLE = (
     "training.steps",
     "training.precision",
     "training.compile",
+    "training.fast",
     "training.log_every",
     "training.checkpoint_every",
     "training.keep_every",
@@ -114,16 +116,16 @@ def _pretrain(
         resume = True
         config = _continued_config(out, changes, say=job.rank == 0)
     else:
-        config = _recipe_config(recipe or "byola_v2", changes)
+        values = _recipe_values(recipe or "byola_v2", changes)
+        if not print_config:
+            _check_places(job, data, out)
+        config = _built(values, f"recipe {recipe or 'byola_v2'}")
     if print_config:
         from byol_a.config import to_yaml
 
         click.echo(to_yaml(config), nl=False)
         return
-    if out is None:
-        raise UsageError("where should the run be written? give --out RUN")
-    if not data and not resume:
-        raise UsageError("what should be learned from? give --data DIR, or --data synth for synthesised sound")
+    assert out is not None  # `_check_places` has seen to it
     from byol_a.allocator import keep_freed_memory
     from byol_a.device import pick_device
     from byol_a.training import pretrain as training
@@ -136,13 +138,34 @@ def _pretrain(
         training.pretrain(config, data, out, device, recipe or "byola_v2")
 
 
-def _recipe_config(recipe: str, changes: list[str]) -> PretrainConfig:
-    from byol_a.config import apply_overrides, build
+def _check_places(job: Job, data: tuple[str, ...], out: str | None) -> None:
+    """What can be told of a new run before torch is imported, which takes a second: that its places can be."""
+    from byol_a.data.files import refuse_unlearnable
+    from byol_a.errors import UsageError
+    from byol_a.training.run_folder import RunFolder
+
+    if out is None:
+        raise UsageError("where should the run be written? give --out RUN")
+    if not data:
+        raise UsageError("what should be learned from? give --data DIR, or --data synth for synthesised sound")
+    if job.world_size == 1:  # of several processes the main one alone need see the data
+        RunFolder(out).refuse_existing()
+        refuse_unlearnable(data)
+
+
+def _recipe_values(recipe: str, changes: list[str]) -> dict[str, Any]:
+    from byol_a.config import apply_overrides
     from byol_a.recipes import read_recipe
+
+    return apply_overrides(read_recipe("pretrain", recipe), changes)
+
+
+def _built(values: Mapping[str, Any], source: str) -> PretrainConfig:
+    """Values as a checked configuration; this is what imports torch, which its parts configure."""
+    from byol_a.config import build
     from byol_a.training.config import PretrainConfig
 
-    values = apply_overrides(read_recipe("pretrain", recipe), changes)
-    return build(PretrainConfig, values, f"recipe {recipe}")
+    return build(PretrainConfig, values, source)
 
 
 def _has_begun(job: Job, out: str, auto_resume: bool) -> bool:
@@ -176,10 +199,9 @@ def _continued_config(out: str, changes: list[str], say: bool) -> PretrainConfig
 
 def _changed_config(out: str, changes: list[str]) -> tuple[PretrainConfig, list[str]]:
     """The settings of the run in `out` with `changes`, and the keys among these that make it another run."""
-    from byol_a.config import apply_overrides, build, differences, to_dict
-    from byol_a.training.config import PretrainConfig
+    from byol_a.config import apply_overrides, differences, to_dict
     from byol_a.training.run_folder import RunFolder
 
     before = to_dict(RunFolder(out).config())
-    config = build(PretrainConfig, apply_overrides(before, changes), out)
+    config = _built(apply_overrides(before, changes), out)
     return config, [key for key, _, _ in differences(before, to_dict(config)) if key not in RESUMABLE]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from byol_a.data.formats import AUDIO_EXTENSIONS, UNSUPPORTED_EXTENSIONS, unsupported_reason
 from byol_a.data.report import FileReport
 from byol_a.errors import UsageError
+
+SYNTH = "synth"
+"""What stands for synthesised sound where audio to learn from is asked for."""
 
 
 def find_audio(inputs: Iterable[str | os.PathLike[str]], report: FileReport | None = None) -> list[Path]:
@@ -43,9 +46,8 @@ def find_names(
     paths = [Path(item) for item in inputs]
     already_reported = len(report)
     walk = _Walk(report, endings)
+    refuse_missing(paths)
     for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; give an audio file or a folder that holds some")
         if not path.is_dir():
             walk.add_file(path)
     for path in paths:
@@ -58,6 +60,27 @@ def find_names(
         kinds = " ".join(sorted({*AUDIO_EXTENSIONS, *endings}))
         raise UsageError(f"no audio file was found in {places}{aside}; files ending in {kinds} are looked for")
     return sorted(walk.found)
+
+
+def refuse_missing(inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise `UsageError` for the first input that does not exist."""
+    for path in inputs:
+        if not Path(path).exists():
+            raise UsageError(f"{path} does not exist; give an audio file or a folder that holds some")
+
+
+def is_synth(data: Sequence[str | os.PathLike[str]]) -> bool:
+    """Whether what to learn from is the single word "synth"."""
+    return [str(entry) for entry in data] == [SYNTH]
+
+
+def refuse_unlearnable(data: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise `UsageError` unless all that is to be learned from exists, or is the single word "synth"."""
+    if is_synth(data):
+        return
+    if SYNTH in map(str, data) and not Path(SYNTH).exists():
+        raise UsageError("synth, which is synthesised sound, goes alone; leave out the other --data, or synth")
+    refuse_missing(data)
 
 
 class _Walk:

@@ -14,6 +14,7 @@ from torch import Tensor
 from byol_a.encoders import create_encoder
 from byol_a.encoders.audiontt import CHANNELS
 from byol_a.errors import UsageError
+from byol_a.files import require_file
 
 FIRST, MLP = "features.0.weight", "fc.0.weight"
 # Words in a key's prefix that mark something else than the network to use.
@@ -57,8 +58,7 @@ def read_weights(path: str | os.PathLike[str]) -> EncoderWeights:
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
+    require_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can lead the unpickler into any of them

@@ -23,7 +23,6 @@ from byol_a.errors import ByolaError, UsageError
 from byol_a.training.config import DataConfig
 from byol_a.training.distributed import Processes
 
-SYNTH = "synth"
 # What a run keeps of an index, beside the names: what reading and drawing clips needs.
 COLUMNS = ("offset", "size", "frames", "duration")
 ROW, WEIGHT = "row", "weight"
@@ -94,11 +93,6 @@ def checksum_of(store: AudioStore) -> str:
     """What tells a store from others, whatever their clips are called."""
     checksum: str = store.description["clips"]["checksum"]
     return checksum
-
-
-def is_synth(data: Sequence[str | Path]) -> bool:
-    """Whether the data are the single word "synth"."""
-    return [str(entry) for entry in data] == [SYNTH]
 
 
 def gather_clips(data: Sequence[str | Path], config: DataConfig, processes: Processes) -> tuple[ClipList, Problems]:

@@ -8,13 +8,15 @@ import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-
-import torch.distributed as dist
+from typing import TYPE_CHECKING
 
 from byol_a.errors import ByolaError, UsageError
 from byol_a.training.ending import end_at_exit, sentence
 from byol_a.training.liveness import SILENCE_SECONDS, Liveness
 from byol_a.training.roll_call import PATIENCE, roll_call
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
 
 SILENCE_VARIABLE = "BYOL_A_SILENCE_SECONDS"
 
@@ -42,12 +44,16 @@ class Job:
         if self._outlives or self.world_size > 1:
             self._lasting = _connect()
         if self._lasting is not None and self.world_size > 1:
+            import torch.distributed as dist
+
             name = roll_call(self._lasting, self.rank, self.world_size)
             self.store = dist.PrefixStore(name, self._lasting)
             self._liveness = self._watch(name, silence)
 
     def _watch(self, name: str, silence: float) -> Liveness:
         """Begin to watch, over a connection of its own: a store waits for one thing at a time."""
+        import torch.distributed as dist
+
         own = dist.TCPStore(
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
@@ -132,6 +138,8 @@ def _process_namespace() -> int:
 
 
 def _connect() -> dist.Store:
+    import torch.distributed as dist
+
     try:
         store: dist.Store = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))[0]
     except ValueError as error:  # a variable is missing

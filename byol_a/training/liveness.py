@@ -11,9 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-
-import torch
-import torch.distributed as dist
+from typing import TYPE_CHECKING
 
 from byol_a.errors import ByolaError
 from byol_a.training.ending import (
@@ -25,6 +23,9 @@ from byol_a.training.ending import (
     sentence,
     tell_launcher,
 )
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
 
 BEAT_SECONDS = 1.0
 SILENCE_SECONDS = 40.0  # a job ends within a minute of what befalls one process, and none is ever busy for so long
@@ -249,6 +250,8 @@ class Liveness:
 
 def _may_be_a_consequence(error: BaseException | None) -> bool:
     """Whether `error` may come from a collective call that lost a partner: torch has no type of its own for that."""
+    import torch
+
     if error is None or isinstance(error, torch.OutOfMemoryError):
         return False
     return isinstance(error, RuntimeError) or _may_be_a_consequence(error.__cause__)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from datetime import timedelta
-
-import torch.distributed as dist
+from typing import TYPE_CHECKING
 
 from byol_a.errors import ByolaError
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
 
 # Starting takes long where a thousand processes read their libraries from one disk.
 PATIENCE = timedelta(minutes=10)

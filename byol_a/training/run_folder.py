@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from byol_a.config import build, read_yaml, to_yaml
-from byol_a.data.index import AudioIndex
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_file, write_json
 from byol_a.lock import WriterLock
 from byol_a.older import with_present_names
-from byol_a.training.clip_list import SYNTH, ClipList
-from byol_a.training.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from byol_a.training.clip_list import ClipList
+    from byol_a.training.config import PretrainConfig
 
 
 class RunFolder:
@@ -82,6 +83,8 @@ class RunFolder:
     def config(self) -> PretrainConfig:
         """The configuration the run was started with."""
         self.require()
+        from byol_a.training.config import PretrainConfig  # it imports torch
+
         return build(PretrainConfig, with_present_names(read_yaml(self.config_file)), str(self.config_file))
 
     def description(self) -> dict[str, Any]:
@@ -102,6 +105,10 @@ class RunFolder:
         Raises:
             ByolaError: if the list of them is gone or damaged.
         """
+        from byol_a.data.files import SYNTH
+        from byol_a.data.index import AudioIndex
+        from byol_a.training.clip_list import ClipList
+
         description = self.description()
         if description["data_fingerprint"] == SYNTH:
             return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from downstream.entrants import Controls
 from downstream.features import Layer, Pooling
 from downstream.protocols import EvaluationProtocol
 from downstream.suites import FoundTask
+
+if TYPE_CHECKING:
+    from byol_a.kernels import Fast
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Plan:
         models: names as `byol_a evaluate` takes them.
         protocols_for: from a task's own settings, by the protocol's name, to the protocols that score it.
         cache: folder of embeddings; None keeps none.
+        fast: whether clips are embedded by kernels, see `BYOLA.use_fast`.
         splits: the user's own divisions, by the task's name.
     """
 
@@ -33,6 +37,7 @@ class Plan:
     batch_size: int
     pooling: Pooling
     layer: Layer
+    fast: Fast = "auto"
     splits: Mapping[str, Path] = field(default_factory=dict)
 
 

@@ -62,6 +62,7 @@ class _TaskRun:
                 pooling=plan.pooling,
                 layer=plan.layer,
                 cache=self.cache,
+                fast=plan.fast,
             )
         except Exception as error:  # somebody's encoder, a model that went away: the other models go on
             self._record(model, error)

@@ -45,12 +45,11 @@ def benchmark(
     Run it again to go on after an interruption, or to add models, sets and protocols: what is finished stays.
     MODEL is as in `byol-a evaluate`.
     """
-    from byol_a.device import pick_device
     from byol_a.errors import ByolaError, UsageError
     from byol_a.words import counted
     from downstream.benchmark import Plan, run_benchmark
     from downstream.cli.options import chosen_protocols, embedding_cache, parse_layer
-    from downstream.entrants import Controls, check_model
+    from downstream.entrants import Controls, check_model, check_name
     from downstream.suites import find_tasks, suite_tasks
 
     at = _by_task("--at", places)
@@ -70,7 +69,13 @@ def benchmark(
     if out is None:
         raise UsageError("say where the results go: --out FOLDER")
     asked = how["protocols"], how["settings"], how["seeds"]
+    # What can be told before torch is imported, which takes a second, goes first.
+    layer = parse_layer(how["layer"])
+    for model in models:
+        check_name(model)
     chosen_protocols(*asked)
+    from byol_a.device import pick_device
+
     for model in models:
         check_model(model)
     plan = Plan(
@@ -82,7 +87,8 @@ def benchmark(
         device=str(pick_device(how["device"])),
         batch_size=how["batch_size"],
         pooling=how["pooling"],
-        layer=parse_layer(how["layer"]),
+        layer=layer,
+        fast=how["fast"],
         splits={name: given[-1] for name, given in _by_task("--split", splits).items()},
     )
     accounts = run_benchmark(plan, search, jobs or _usual_jobs(plan.device), say)

@@ -55,11 +55,8 @@ def compare(
     byol-a compare byola_v2 tribyol stiefel --data sounds/ --clips 100000 --out comparison
     byol-a compare byola_v2 byola_v2:method.tau=0.999 --data sounds/ --out tau training.batch_size=64
     """
-    from byol_a.allocator import keep_freed_memory
-    from byol_a.device import pick_device
     from byol_a.errors import ByolaError, UsageError
-    from downstream.compare import Comparison, load_tasks, read_contestants, run_comparison
-    from downstream.compare.report import CSV, JSON, MARKDOWN, PICTURE, printed
+    from byol_a.recipes import read_recipe
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a comparison runs in one process; start it without torchrun")
@@ -68,11 +65,19 @@ def compare(
     names, further, overrides = _sorted_out(recipes, bool(tasks))
     if not names:
         raise UsageError("no recipe is named; give two or more of `byol-a recipes`")
-    contestants = read_contestants(names, overrides, clips)
     chosen = [part for text in (*tasks, *further) for part in text.split(",")]
     roots = list(task_data) or [path for path in data if path.is_dir()]
     if not roots:
         raise UsageError("say below which folder the labelled sets are: --task-data FOLDER")
+    for name in names:
+        read_recipe("pretrain", name if Path(name).is_file() else name.partition(":")[0])
+    # Only now, as this imports torch, which takes a second.
+    from byol_a.allocator import keep_freed_memory
+    from byol_a.device import pick_device
+    from downstream.compare import Comparison, load_tasks, read_contestants, run_comparison
+    from downstream.compare.report import CSV, JSON, MARKDOWN, PICTURE, printed
+
+    contestants = read_contestants(names, overrides, clips)
     chosen_device = pick_device(device)
     if chosen_device.type == "cpu":
         keep_freed_memory()

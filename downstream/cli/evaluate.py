@@ -51,19 +51,24 @@ def evaluate(
     regression whose C is chosen without the test clips, and a 10-nearest-neighbour vote. Several models are
     compared clip by clip.
     """
-    from byol_a.device import pick_device
     from downstream.cells import write_cell
     from downstream.cli.options import chosen_protocols, embedding_cache, parse_layer, say
     from downstream.comparison import print_comparisons
-    from downstream.entrants import Controls, Entrant, entrants_for
+    from downstream.entrants import Controls, Entrant, check_name, entrants_for
     from downstream.evaluate import evaluate as run
     from downstream.evaluate import protocols_for
     from downstream.outputs import prepare, write_outputs
     from downstream.tables import print_table, table_rows
-    from downstream.tasks import load_task
+    from downstream.tasks import check_task, load_task
 
+    # What can be told before torch is imported, which takes a second, and what before anything is read.
+    layer = parse_layer(how["layer"])
+    controls = Controls(how["random_control"], how["logmel_control"], how["random_seeds"])
+    for model in (names := list(dict.fromkeys(models))):
+        check_name(model, controls.beside(model, names), how["pooling"], layer, samples)
+    check_task(task_name, data, label=label, csv=csv, split=split)
     asked = how["protocols"], how["settings"], how["seeds"]
-    chosen_protocols(*asked)  # wrong settings are said before anything is read
+    chosen_protocols(*asked)
     if out is not None:
         prepare(out)
     task = load_task(task_name, data, label=label, csv=csv, split=split)
@@ -72,12 +77,13 @@ def evaluate(
         click.echo(f"warning: {warning}", err=True)
     task.rounds()  # a division that cannot be scored is said before the long part
 
+    from byol_a.device import pick_device
+
     protocols = chosen_protocols(*asked, task.protocols)
     device = str(pick_device(how["device"]))
-    controls = Controls(how["random_control"], how["logmel_control"], how["random_seeds"])
-    layer, cache = parse_layer(how["layer"]), embedding_cache(how["cache"], how["no_cache"])
+    cache = embedding_cache(how["cache"], how["no_cache"])
     entrants: dict[str, tuple[str, Entrant]] = {}  # by fingerprint: models may share a control
-    for model in (names := list(dict.fromkeys(models))):
+    for model in names:
         for entrant in entrants_for(
             model,
             controls.beside(model, names),
@@ -88,6 +94,7 @@ def evaluate(
             layer=layer,
             cache=cache,
             samples=samples,
+            fast=how["fast"],
         ):
             entrants.setdefault(entrant.features.fingerprint(), (model, entrant))
     outcomes = []

@@ -56,6 +56,13 @@ def scoring_options(command: Command) -> Command:
         click.option("--no-cache", is_flag=True, help="Neither look for kept embeddings nor keep any."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Clips in one pass."),
+        click.option(
+            "--fast",
+            type=click.Choice(["auto", "on", "off"]),
+            default="auto",
+            show_default=True,
+            help="Whether clips are embedded by the device's own kernels: auto, where there are some.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)

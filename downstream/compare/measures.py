@@ -10,7 +10,7 @@ from torch import Tensor
 from byol_a.data.crops import from_int16
 from byol_a.methods.monitor import alignment, collapse_meter, effective_rank, uniformity
 from byol_a.training.trainer import Trainer
-from downstream.cells import finite
+from downstream.results import finite
 
 BATCH = 256
 VIEW_SEED = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from byol_a.errors import ByolaError, UsageError
 from byol_a.interrupt import Interrupted
 from byol_a.words import one_line
-from downstream.cells import finished_cell, finite, write_cell
+from downstream.cells import finished_cell, write_cell
 from downstream.compare.contestants import Contestant
 from downstream.compare.features import ComparedFeatures, SharedAudio
 from downstream.entrants import Entrant
@@ -19,6 +19,7 @@ from downstream.features import EmbeddingCache
 from downstream.features.digests import FileDigests
 from downstream.features.rows import ClipRows
 from downstream.protocols import EvaluationProtocol, make_protocol
+from downstream.results import finite
 from downstream.suites import find_tasks, suite_tasks
 from downstream.tasks import Task, load_task
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from byol_a.config import to_dict
 from byol_a.words import counted
-from downstream.cells import finite
 from downstream.compare.contestants import Contestant
 from downstream.compare.plan import Cost
 from downstream.compare.runs import RunRecord
 from downstream.compare.scoring import TaskScore
+from downstream.results import finite
 
 
 @dataclass(frozen=True)

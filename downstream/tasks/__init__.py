@@ -15,7 +15,17 @@ from downstream.metrics import metrics_beside
 from downstream.tasks.base import Clip, Round, Task
 from downstream.tasks.recipe import TaskRecipe, read_task_recipe, task_recipes
 
-__all__ = ["Clip", "Round", "Task", "TaskRecipe", "load_task", "read_task_recipe", "resolve_recipe", "task_recipes"]
+__all__ = [
+    "Clip",
+    "Round",
+    "Task",
+    "TaskRecipe",
+    "check_task",
+    "load_task",
+    "read_task_recipe",
+    "resolve_recipe",
+    "task_recipes",
+]
 
 
 def load_task(name: str, root: str | Path, **options: Any) -> Task:
@@ -29,16 +39,8 @@ def load_task(name: str, root: str | Path, **options: Any) -> Task:
     Raises:
         UsageError: for an unknown task or option, a missing folder, or a layout that is not the set's.
     """
-    name, recipe = resolve_recipe(name, options)
-    load = importlib.import_module(f"downstream.tasks.{recipe.task}").load
-    given = recipe.options | {key: value for key, value in options.items() if value is not None}
-    known = [key for key in inspect.signature(load).parameters if key != "root"]
-    for key in given:
-        if key not in known:
-            raise UsageError(f"the task {name} has no option {key!r}{nearest(key, known)}")
-    root = Path(root)
-    if not root.is_dir():
-        raise UsageError(f"{root} is not a folder; give the folder in which {recipe.title} was unpacked")
+    name, recipe, given = check_task(name, root, **options)
+    load, root = importlib.import_module(f"downstream.tasks.{recipe.task}").load, Path(root)
     task: Task = load(root, **given)
     # Another label of the same set is another task, and has no recipe: neither metrics nor name are this one's.
     as_published = all(recipe.options.get(key) == value for key, value in given.items() if key == "label")
@@ -60,6 +62,24 @@ def load_task(name: str, root: str | Path, **options: Any) -> Task:
     )
     metrics_beside(task.metrics, task.multi_label)  # a metric that cannot be is refused before the long part
     return task
+
+
+def check_task(name: str, root: str | Path, **options: Any) -> tuple[str, TaskRecipe, dict[str, Any]]:
+    """What `load_task` can tell before it reads any of the set; takes and raises the same.
+
+    Returns:
+        The recipe and its name, as `resolve_recipe`, and the options of the set's reader.
+    """
+    name, recipe = resolve_recipe(name, options)
+    load = importlib.import_module(f"downstream.tasks.{recipe.task}").load
+    given = recipe.options | {key: value for key, value in options.items() if value is not None}
+    known = [key for key in inspect.signature(load).parameters if key != "root"]
+    for key in given:
+        if key not in known:
+            raise UsageError(f"the task {name} has no option {key!r}{nearest(key, known)}")
+    if not Path(root).is_dir():
+        raise UsageError(f"{root} is not a folder; give the folder in which {recipe.title} was unpacked")
+    return name, recipe, given
 
 
 def resolve_recipe(name: str, options: Mapping[str, Any]) -> tuple[str, TaskRecipe]:

@@ -12,12 +12,12 @@ import pytest
 
 from byol_a.errors import ByolaError
 from downstream import tables
-from downstream.cells import finite, write_cell
+from downstream.cells import write_cell
 from downstream.evaluate import clips_digest
 from downstream.metrics import UNBOUNDED_METRICS
 from downstream.outputs import score_rows, write_scores
 from downstream.protocols.default import DefaultProtocol
-from downstream.results import read_cell, read_cells
+from downstream.results import finite, read_cell, read_cells
 from tests.downstream.made import FAST, MadeFeatures, made_task, outcomes_of
 
 
