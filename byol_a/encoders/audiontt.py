@@ -5,12 +5,21 @@ The state-dict keys are those of the published weights (`features.*`, `fc.*`), s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from byol_a.encoders.base import AudioEncoder, valid_positions
 from byol_a.encoders.dropout import Dropout
+from byol_a.encoders.packed import PackedAudioNTT
+from byol_a.encoders.variational import is_variational
 from byol_a.errors import UsageError
+from byol_a.kernels import Kernels, kernels_for, why_none
+from byol_a.kernels.functions import first_block, later_block, linear, map_type, relu_dropout, relu_pool_time
+from byol_a.kernels.guards import is_ordinary, is_plain_linear, is_watched
+from byol_a.pooling import TimePooling
 
 CHANNELS = 64
 LAYERS_PER_BLOCK = 4
@@ -18,6 +27,8 @@ LAYERS_PER_BLOCK = 4
 
 class AudioNTT(AudioEncoder):
     """Blocks of 3x3 convolution, then an MLP on each frame; the common part of v1 and v2."""
+
+    has_fast_path = True
 
     def __init__(self, n_mels: int, n_blocks: int, hidden_dim: int, channels: int) -> None:
         super().__init__()
@@ -27,7 +38,7 @@ class AudioNTT(AudioEncoder):
             raise UsageError(f"{type(self).__name__} needs layers of at least 1 unit, not {hidden_dim!r}")
         if not isinstance(channels, int) or channels < 1:
             raise UsageError(f"{type(self).__name__} needs at least 1 channel, not {channels!r}")
-        self.n_mels = n_mels
+        self.n_mels, self.channels, self.hidden_dim = n_mels, channels, hidden_dim
         # Each block halves time. Its convolution sees one neighbour on each side, so after all blocks an
         # output frame sees frame_stride - 1 mel frames beyond its own on either side.
         self.frame_stride = self.frame_context = self.min_frames = 2**n_blocks
@@ -55,36 +66,135 @@ class AudioNTT(AudioEncoder):
     def frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frame embeddings (B, T // frame_stride, D) of log-mels (B, 1, F, T); see `AudioEncoder.frames`."""
         self.check_input(x, lengths)
-        x, _ = self._convolve(x, lengths, 0, len(self.features))
-        local = bin_major(x)
-        return self._join(local, self.fc(local))
+        *_, (last, _) = self._blocks(x, lengths)
+        local = bin_major(last)
+        return self.join(local, self.fc(local))
 
     def layer_frames(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
         """Features over time (B, T_l, D_l): each block, the hidden layer of the MLP, the frame embeddings."""
         self.check_input(x, lengths)
-        layers: list[Tensor] = []
-        for start in range(0, len(self.features), LAYERS_PER_BLOCK):
-            x, lengths = self._convolve(x, lengths, start, start + LAYERS_PER_BLOCK)
-            layers.append(bin_major(x))
+        layers = [bin_major(block) for block, _ in self._blocks(x, lengths)]
         local = layers[-1]
         hidden = self.fc[:2](local)
-        return [*layers, hidden, self._join(local, self.fc[2:](hidden))]
+        return [*layers, hidden, self.join(local, self.fc[2:](hidden))]
 
-    def _convolve(self, x: Tensor, lengths: Tensor | None, start: int, end: int) -> tuple[Tensor, Tensor | None]:
-        """Run `features[start:end]`, hiding from each convolution what lies beyond a clip's valid length."""
-        for index in range(start, end):
-            layer = self.features[index]
-            if lengths is not None and isinstance(layer, nn.Conv2d):
+    def forward(self, x: Tensor, lengths: Tensor | None = None, pooling: TimePooling = "mean+max") -> Tensor:
+        """Clip embeddings (B, D); see `AudioEncoder.forward`."""
+        if lengths is None and pooling == "mean+max" and self._kernels(x) is not None:
+            return self.views(x[None])[0]
+        return super().forward(x, lengths, pooling)
+
+    def views(self, x: Tensor) -> Tensor:
+        """Embeddings (V, B, D) of views (V, B, 1, F, T); with kernels all of them in one pass."""
+        kernels = self._kernels(x)
+        drawn_for_each = self.training and len(x) > 1 and is_variational(self)
+        if kernels is None or drawn_for_each:
+            return super().views(x)
+        n_views = len(x)
+        x = x.flatten(0, 1)
+        self.check_input(x)
+        *_, (last, _) = self._blocks(x, None, n_views)
+        local = bin_major(last)
+        linear1, _, dropout, linear2, _ = cast("Any", self.fc)
+        hidden = relu_dropout(kernels, linear(kernels, local, linear1), dropout.p if self.training else 0.0)
+        pooled = self.join(relu_pool_time(kernels, local), relu_pool_time(kernels, linear(kernels, hidden, linear2)))
+        return pooled.unflatten(0, (n_views, -1))
+
+    @torch.no_grad()
+    def packed(self, precision: torch.dtype) -> PackedAudioNTT | None:
+        """See `AudioEncoder.packed`: there is one where there is a fast path on the CPU."""
+        parameter = next(self.parameters())
+        on_cpu, kernels = parameter.device.type == "cpu", kernels_for(parameter.device)
+        if not self.fast or not on_cpu or kernels is None or self.obstacle(parameter.device) is not None:
+            return None
+        if is_watched(self):
+            return None
+        return PackedAudioNTT(self, kernels, precision) if parameter.dtype in (torch.float32, torch.float64) else None
+
+    def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """The convolution of each block, with its norm."""
+        for start in self._starts():
+            yield cast("nn.Conv2d", self.features[start]), cast("nn.BatchNorm2d", self.features[start + 1])
+
+    def _blocks(self, x: Tensor, lengths: Tensor | None, n_views: int = 1) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The map and the valid lengths after each block, hiding from it what lies beyond a clip's valid length."""
+        kernels = self._kernels(x)
+        for start in self._starts():
+            conv, norm, pool, relu = cast("Any", self.features[start : start + LAYERS_PER_BLOCK])
+            if lengths is not None:
                 # Alone, a clip ends in the convolution's zero padding; in a longer batch it must as well.
                 x = x.masked_fill(~valid_positions(lengths, x.shape[-1])[:, None, None, :], 0)
-            x = layer(x)
-            if lengths is not None and isinstance(layer, nn.MaxPool2d):
                 lengths = lengths // 2
-        return x, lengths
+            if kernels is None:
+                x = relu(pool(norm(conv(x))))
+            elif start == 0:
+                x = first_block(kernels, x, conv, norm, n_views)
+            else:
+                last = start + LAYERS_PER_BLOCK == len(self.features)
+                x = later_block(kernels, conv(x), norm, n_views, time_major=last)
+            yield x, lengths
 
-    def _join(self, local: Tensor, mlp: Tensor) -> Tensor:
-        """Frame embeddings from the convolutions' features (B, T', local_dim) and the MLP's."""
+    def _kernels(self, x: Tensor) -> Kernels | None:
+        """The kernels for `x`, where they may be used."""
+        usable = (
+            self.fast
+            and is_ordinary(x)
+            and not x.requires_grad  # also where gradients are not recorded now, as under checkpointing
+            and x.dtype in (torch.float32, torch.float64)
+            and x.dtype == next(self.parameters()).dtype
+            and map_type(x) in (torch.float32, torch.float64, torch.bfloat16)
+            and self.obstacle(x.device) is None
+        )
+        return kernels_for(x.device) if usable else None
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why there is no fast path on a device: no kernels there, or layers that these do not know."""
+        kernels = kernels_for(device)
+        if kernels is None:
+            return why_none(device)
+        for _, norm in self.convolutions():
+            if type(norm) is not nn.BatchNorm2d or not norm.affine or not norm.track_running_stats:
+                return "it knows no norm but batch norm, whose statistics are not shared among processes"
+        if self.channels % kernels.channel_multiple or self.hidden_dim % kernels.channel_multiple:
+            return f"it takes channels and hidden units in multiples of {kernels.channel_multiple}"
+        if not self._is_as_built():
+            return "the encoder's layers or methods are not AudioNTT's own"
+        if is_watched(self.features, *self.features, self.fc, *self.fc):
+            return "somebody watches the encoder's layers (hooks)"
+        return None
+
+    def _is_as_built(self) -> bool:
+        """Whether the layers are those of `__init__`, and a subclass has not changed what is done with them."""
+        own = all(getattr(type(self), name) is getattr(AudioNTT, name) for name in ("frames", "layer_frames"))
+        layers, (linear1, relu1, dropout, linear2, relu2) = cast("Any", (self.features, self.fc))
+        return (
+            own
+            and all(_is_block(*layers[start : start + LAYERS_PER_BLOCK]) for start in self._starts())
+            and is_plain_linear(linear1)
+            and is_plain_linear(linear2)
+            and type(relu1) is type(relu2) is nn.ReLU
+            and isinstance(dropout, nn.Dropout)
+        )
+
+    def _starts(self) -> range:
+        """Where in `features` each block begins."""
+        return range(0, len(self.features), LAYERS_PER_BLOCK)
+
+    def join(self, local: Tensor, mlp: Tensor) -> Tensor:
+        """Frame or clip embeddings from the convolutions' features (B, T', local_dim) and the MLP's."""
         raise NotImplementedError
+
+
+def _is_block(conv: nn.Module, norm: nn.Module, pool: nn.Module, relu: nn.Module) -> bool:
+    """Whether these are a 3x3 convolution, some norm, 2x2 max-pooling and ReLU, as built."""
+    geometry = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return (
+        type(conv).forward is nn.Conv2d.forward
+        and tuple(getattr(conv, name) for name in geometry) == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+        and type(pool) is nn.MaxPool2d
+        and (pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode) == (2, 2, 0, False)
+        and type(relu) is nn.ReLU
+    )
 
 
 class AudioNTT2020(AudioNTT):
@@ -96,11 +206,13 @@ class AudioNTT2020(AudioNTT):
         channels: of every convolution.
     """
 
+    recordable = True
+
     def __init__(self, n_mels: int = 64, embedding_dim: int = 512, channels: int = CHANNELS) -> None:
         super().__init__(n_mels, n_blocks=3, hidden_dim=embedding_dim, channels=channels)
         self.embedding_dim = embedding_dim
 
-    def _join(self, local: Tensor, mlp: Tensor) -> Tensor:
+    def join(self, local: Tensor, mlp: Tensor) -> Tensor:
         return mlp
 
 
@@ -113,11 +225,13 @@ class AudioNTT2022(AudioNTT):
         channels: of every convolution; 64 in the paper, of 16 bins each, make the 1024.
     """
 
+    recordable = True
+
     def __init__(self, n_mels: int = 64, hidden_dim: int = 2048, channels: int = CHANNELS) -> None:
         super().__init__(n_mels, n_blocks=2, hidden_dim=hidden_dim, channels=channels)
         self.embedding_dim = self.local_dim + hidden_dim
 
-    def _join(self, local: Tensor, mlp: Tensor) -> Tensor:
+    def join(self, local: Tensor, mlp: Tensor) -> Tensor:
         return torch.cat([local, mlp], dim=-1)
 
 

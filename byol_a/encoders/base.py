@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from byol_a.errors import UsageError
 from byol_a.pooling import TIME_POOLINGS, TimePooling, check_pooling
+
+if TYPE_CHECKING:
+    from byol_a.encoders.packed import PackedAudioNTT
 
 
 class AudioEncoder(nn.Module, ABC):
@@ -29,6 +33,11 @@ class AudioEncoder(nn.Module, ABC):
             nor be padded.
         min_frames: the fewest mel frames that give an output frame.
         layer_strides: mel frames per frame of each of `layer_frames`.
+        fast: whether kernels may be used where there is no `obstacle`; the plain path otherwise.
+        has_fast_path: whether there are kernels for encoders of this class at all.
+        recordable: whether a GPU may record training steps with it and replay them: it does the same to every batch of
+            one shape, decides nothing on the CPU and draws at random on the device alone. Each class says so for
+            itself, as one derived from it may do more.
     """
 
     embedding_dim: int
@@ -37,6 +46,9 @@ class AudioEncoder(nn.Module, ABC):
     frame_context: int | None
     min_frames: int
     layer_strides: tuple[int, ...]
+    fast: bool = True
+    has_fast_path: bool = False
+    recordable: bool = False
 
     @abstractmethod
     def frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -67,6 +79,28 @@ class AudioEncoder(nn.Module, ABC):
     def forward(self, x: Tensor, lengths: Tensor | None = None, pooling: TimePooling = "mean+max") -> Tensor:
         """Clip embeddings (B, D): maximum plus mean over time of the frame embeddings."""
         return pool_time(self.frames(x, lengths), None if lengths is None else lengths // self.frame_stride, pooling)
+
+    def views(self, x: Tensor) -> Tensor:
+        """Clip embeddings (V, B, D) of V views (V, B, 1, F, T), each as if it went through the encoder alone.
+
+        What is normalised by the clips of a batch is normalised view by view, running statistics in their order.
+        """
+        return torch.stack([self(view) for view in x])
+
+    def packed(self, precision: torch.dtype) -> PackedAudioNTT | None:
+        """This encoder with its weights as they are now, in evaluation, for many clips of any lengths on a CPU.
+
+        Args:
+            precision: of its products.
+
+        Returns:
+            None where it has no such form; `forward` and `frames` will do.
+        """
+        return None
+
+    def obstacle(self, device: torch.device) -> str | None:
+        """Why this encoder has no fast path on a device, as a clause; None where it has one."""
+        return f"{type(self).__name__} has none"
 
     def check_input(self, x: Tensor, lengths: Tensor | None = None) -> None:
         """Raise `UsageError` unless `x` is (B, 1, n_mels, at least min_frames), and unpadded where that matters."""

@@ -38,6 +38,7 @@ class TimmEncoder(AudioEncoder):
     """
 
     frame_context = None
+    recordable = True  # backbones drop paths and patches on the device
 
     def __init__(self, name: str, n_mels: int = 64, n_frames: int = 96, **options: Any) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from torch import nn
 from byol_a.encoders import create_encoder
 from byol_a.errors import UsageError
 from byol_a.methods import BYOLConfig, HeadConfig, create_method
-from byol_a.methods.ema import cosine_tau, ema_update, make_target
+from byol_a.methods.ema import cosine_tau, ema_update, follow, make_target
 from byol_a.methods.heads import mlp_head
 from byol_a.methods.losses.regression import regression_loss
 
@@ -66,15 +66,19 @@ def test_target_starts_equal_runs_in_training_mode_and_keeps_its_own_statistics(
     assert torch.equal(dict(byol.target.named_buffers())["encoder.features.1.running_mean"], mean)
 
 
+@pytest.mark.parametrize("in_tensor", [False, True])
 @pytest.mark.parametrize("tau", [0.0, 0.9, 1.0])
-def test_ema_by_hand(tau: float) -> None:
+def test_ema_by_hand(tau: float, in_tensor: bool) -> None:
     torch.manual_seed(0)
     online, target = nn.Linear(3, 4).double(), nn.Linear(3, 4).double()
     expected = [
         tau * xi.detach() + (1 - tau) * theta.detach()
         for xi, theta in zip(target.parameters(), online.parameters(), strict=True)
     ]
-    ema_update(target, online, tau)
+    if in_tensor:  # as where steps are recorded
+        follow(target, online, torch.tensor(1 - tau, dtype=torch.float64))
+    else:
+        ema_update(target, online, tau)
     for parameter, value in zip(target.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.detach(), value, rtol=1e-14, atol=1e-15)
 

@@ -47,7 +47,7 @@ def test_a_name_must_fit_its_configuration() -> None:
 
 def test_the_mlp_is_byols_and_takes_another_norm() -> None:
     kinds = [type(module).__name__ for module in create_predictor(MLPPredictorConfig(hidden=6), 4).modules()]
-    assert kinds == ["MLPPredictor", "Sequential", "Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert kinds == ["MLPPredictor", "Head", "Linear", "BatchNorm1d", "ReLU", "Linear"]
     other = create_predictor(MLPPredictorConfig(hidden=6, norm=NormConfig(kind="layer")), 4)
     assert not any(isinstance(module, torch.nn.BatchNorm1d) for module in other.modules())
     with pytest.raises(UsageError, match=r"method\.predictor\.hidden"):
