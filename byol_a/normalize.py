@@ -121,12 +121,12 @@ class RunningNorm(nn.Module):
         self.max_updates = max_updates
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("moments", torch.zeros(3, dtype=torch.float64))
-        self._settled = False  # known to be full: saves asking the device again at every step
+        self._counted = 0  # `updates` again, as a number: a step must not wait for the device to tell it
         self.register_load_state_dict_post_hook(RunningNorm._loaded)
 
     @staticmethod
     def _loaded(module: RunningNorm, _incompatible: object) -> None:
-        module._settled = False
+        module._counted = int(module.updates)
 
     def forward(self, logmel: Tensor) -> Tensor:
         """Log-mel of any shape -> the same shape.
@@ -134,9 +134,9 @@ class RunningNorm(nn.Module):
         Raises:
             ByolaError: in evaluation mode, if no training batch was ever seen.
         """
-        if self.training and not self._settled:
+        if self.training and self._counted < self.max_updates:
             self._update(logmel.detach())
-        elif not self._settled and int(self.updates) == 0:
+        elif self._counted == 0:
             raise ByolaError("running normalisation has seen no training batch yet, so it has no statistics")
         count, mean, sum_of_squares = self.moments.unbind()
         std = (sum_of_squares / count).sqrt().clamp_min(torch.finfo(torch.float32).eps)
@@ -152,11 +152,10 @@ class RunningNorm(nn.Module):
         return StatsAccumulator(int(count), mean, sum_of_squares).result()
 
     def _update(self, logmel: Tensor) -> None:
-        if int(self.updates) < self.max_updates:
-            rows = _everyones(_moments(logmel))
-            self.moments.copy_(_combine(torch.cat([self.moments[None], rows.to(self.moments)])))
-            self.updates += 1
-        self._settled = int(self.updates) >= self.max_updates
+        rows = _everyones(_moments(logmel))
+        self.moments.copy_(_combine(torch.cat([self.moments[None], rows.to(self.moments)])))
+        self.updates += 1
+        self._counted += 1
 
 
 def post_norm(views: Tensor, synchronized: bool = False) -> Tensor:
@@ -182,6 +181,17 @@ def post_norm(views: Tensor, synchronized: bool = False) -> Tensor:
     else:
         std = norm / math.sqrt(max(1, views.numel() - 1))
     return centred / std.clamp_min(torch.finfo(views.dtype).eps)
+
+
+def mean_and_std(moments: Tensor, synchronized: bool = False) -> tuple[Tensor, Tensor]:
+    """Mean and std (the unbiased estimate) of a batch, float64 (), from the moments of its parts.
+
+    Args:
+        moments: (n, 3) float64: count, mean, sum of squared deviations.
+        synchronized: whether the batch is that of all processes of a distributed run, or this process's own part.
+    """
+    count, mean, sum_of_squares = _combine(_everyones(_combine(moments)) if synchronized else moments).unbind()
+    return mean, (sum_of_squares / (count - 1).clamp_min(1)).sqrt()
 
 
 def _row(stats: StatsAccumulator) -> list[float]:

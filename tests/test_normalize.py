@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from byol_a.errors import ByolaError, UsageError
-from byol_a.normalize import NormStats, PreNorm, RunningNorm, StatsAccumulator, post_norm
+from byol_a.normalize import NormStats, PreNorm, RunningNorm, StatsAccumulator, mean_and_std, post_norm
 
 
 def logmels(*shape: int, seed: int = 0) -> Tensor:
@@ -150,22 +151,43 @@ def test_running_norm_needs_at_least_one_update() -> None:
         RunningNorm(0)
 
 
+def moments(clips: int, seed: int) -> Tensor:
+    """Count, mean and sum of squared deviations of each of some clips of 8 values."""
+    values = logmels(clips, 8, seed=seed).double()
+    variance, mean = torch.var_mean(values, dim=1, correction=0)
+    return torch.stack([torch.full_like(mean, 8), mean, 8 * variance], dim=1)
+
+
 def _norm_in_a_process(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     norm = RunningNorm(2)
     for step in range(3):
         norm(logmels(2 + rank, 8, seed=10 * step + rank))
     torch.save(norm.state_dict(), f"{folder}/{rank}.pt")
+    torch.save(
+        [mean_and_std(moments(2 + rank, seed=rank), flag) for flag in (True, False)], f"{folder}/{rank}-batch.pt"
+    )
     torch.distributed.destroy_process_group()
 
 
 def test_running_norm_gathers_over_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_norm_in_a_process, (str(tmp_path),), nprocs=2)
+    processes = torch.multiprocessing.spawn(_norm_in_a_process, (str(tmp_path),), nprocs=2, join=False, daemon=True)
+    deadline = time.monotonic() + 120
+    while not processes.join(1):
+        assert time.monotonic() < deadline
     seen = torch.cat([logmels(2 + rank, 8, seed=10 * step + rank) for step in range(2) for rank in range(2)])
     for rank in range(2):
         norm = RunningNorm(2)
         norm.load_state_dict(torch.load(tmp_path / f"{rank}.pt"))
         assert (norm.stats().mean, norm.stats().std) == pytest.approx(numpy_stats(seen), rel=1e-9)
+    parts = [logmels(2 + rank, 8, seed=rank) for rank in range(2)]
+    for rank in range(2):
+        for batch, found in zip(
+            (torch.cat(parts), parts[rank]), torch.load(tmp_path / f"{rank}-batch.pt"), strict=True
+        ):
+            assert [float(value) for value in found] == pytest.approx(
+                [batch.double().mean().item(), batch.double().std().item()], rel=1e-9
+            )
 
 
 def test_post_norm_golden(golden: Callable[[str], Mapping[str, np.ndarray]]) -> None:

@@ -67,11 +67,15 @@ class Mixup(nn.Module):
         params = params.to(x.device)
         if self.filled == 0:
             return x.expand(*params.ratio.shape, *x.shape[-2:])
-        # u * filled may round up to filled itself.
-        slot = (params.partner * self.filled).long().clamp_(max=self.filled - 1)
+        slot = self.slots(params)
         z = self.memory.index_select(0, slot.flatten()).to(x.dtype).view(*slot.shape, *self.memory.shape[1:])
         # In place, for z is a copy: fresh memory costs more than the arithmetic does.
         return log_mixture(x.exp(), z.exp_(), params.ratio.to(x.dtype)[..., None, None])
+
+    def slots(self, params: MixupParams) -> Tensor:
+        """Where in the memory, of which there is something, the partners lie; int64, in the shape of the parameters."""
+        # u * filled may round up to filled itself.
+        return (params.partner * self.filled).long().clamp_(0, self.filled - 1)
 
     @torch.no_grad()
     def push(self, x: Tensor) -> None:

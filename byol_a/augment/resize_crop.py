@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -89,8 +89,8 @@ class RandomResizeCrop:
         left, width = span(self.config.time_scale, self.input_size[1], self.canvas_size[1])
         return CropParams(top, left, height, width)
 
-    def apply(self, x: Tensor, params: CropParams) -> Tensor:
-        """Crop and resize x (..., F, T), whose leading dimensions are those of the parameters.
+    def windows(self, x: Tensor, params: CropParams) -> CropParams:
+        """The crops of x (..., F, T), their corners counted from that of the input, where the margin is below 0.
 
         Raises:
             ByolaError: if x is not of the size this crop was made for.
@@ -101,12 +101,21 @@ class RandomResizeCrop:
                 f"{tuple(x.shape[-2:])}; make Views with the size of the clips it will see"
             )
         params = params.to(x.device)
+        freq_margin, time_margin = (
+            (canvas - size) // 2 for canvas, size in zip(self.canvas_size, self.input_size, strict=True)
+        )
+        return replace(params, top=params.top - freq_margin, left=params.left - time_margin)
+
+    def apply(self, x: Tensor, params: CropParams) -> Tensor:
+        """Crop and resize x (..., F, T), whose leading dimensions are those of the parameters.
+
+        Raises:
+            ByolaError: if x is not of the size this crop was made for.
+        """
+        windows = self.windows(x, params)
         n_mels, n_frames = self.input_size
-        freq_margin = (self.canvas_size[0] - n_mels) // 2
-        time_margin = (self.canvas_size[1] - n_frames) // 2
-        top, left = params.top.flatten() - freq_margin, params.left.flatten() - time_margin
-        rows = resize_matrix(top, params.height.flatten(), n_mels, n_mels, x.dtype)
-        columns = resize_matrix(left, params.width.flatten(), n_frames, n_frames, x.dtype)
+        rows = resize_matrix(windows.top.flatten(), windows.height.flatten(), n_mels, n_mels, x.dtype)
+        columns = resize_matrix(windows.left.flatten(), windows.width.flatten(), n_frames, n_frames, x.dtype)
         with torch.autocast(x.device.type, enabled=False):  # bf16 products would blur the picture
             cropped = torch.bmm(rows, torch.bmm(x.reshape(-1, n_mels, n_frames), columns.mT))
         return cropped.view(x.shape)

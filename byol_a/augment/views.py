@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from byol_a.augment.config import AugmentConfig
 from byol_a.augment.fader import FaderParams, RandomLinearFader
+from byol_a.augment.fast import kernels_of, make_views
 from byol_a.augment.gaussian import GaussianMixing, GaussianParams
 from byol_a.augment.mixup import Mixup, MixupParams
 from byol_a.augment.resize_crop import CropParams, RandomResizeCrop
@@ -51,7 +52,12 @@ class Views(nn.Module):
 
     Args:
         n_views: V, views of each clip; most methods compare two.
+
+    Attributes:
+        fast: whether the device's kernels may be used where there are some.
     """
+
+    fast: bool = True
 
     def __init__(
         self, config: AugmentConfig, n_mels: int, n_frames: int, synchronized: bool = False, n_views: int = 2
@@ -93,6 +99,9 @@ class Views(nn.Module):
         views = x
         if self.gaussian is not None and params.gaussian is not None:
             views = self.gaussian.apply(views, params.gaussian)
+        kernels = kernels_of(views, self.mixup) if self.fast else None
+        if kernels is not None:
+            return make_views(kernels, self, x, views, params)
         if self.mixup is not None and params.mixup is not None:
             views = self.mixup.apply(views, params.mixup)
             self.mixup.push(x)

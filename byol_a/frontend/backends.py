@@ -36,13 +36,18 @@ class _Band(NamedTuple):
     weights: Tensor  # (2 * bins, mels): every row twice, for the squares of real and imaginary part
 
 
+def window_of(config: FrontendConfig) -> Tensor:
+    """The window, float64: Hann's, centred in zeros (n_fft,)."""
+    window = torch.hann_window(config.win_length, dtype=torch.float64, device="cpu")
+    left = (config.n_fft - config.win_length) // 2
+    return torch.nn.functional.pad(window, (left, config.n_fft - config.win_length - left))
+
+
 @functools.lru_cache(maxsize=32)
 def _tables(config: FrontendConfig, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, list[_Band]]:
     """The window (n_fft,) and the mel weights in bands."""
     with torch.inference_mode(False):  # else tables first made in inference could not be used in training
-        window = torch.hann_window(config.win_length, dtype=torch.float64, device="cpu")
-        left = (config.n_fft - config.win_length) // 2
-        window = torch.nn.functional.pad(window, (left, config.n_fft - config.win_length - left))
+        window = window_of(config)
         mel = mel_filterbank(config, torch.float64)
         bands = []
         for block in mel.split(_MELS_CPU if device.type == "cpu" else config.n_mels):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from byol_a.errors import UsageError
 from byol_a.frontend.backends import BACKENDS
 from byol_a.frontend.config import FrontendConfig
+from byol_a.frontend.fast import kernels_of, log_mel
 
 EPS = torch.finfo(torch.float32).eps
 """Added before the logarithm, whatever the precision: digital silence is log(EPS) = -15.94."""
@@ -27,9 +28,14 @@ class LogMel(nn.Module):
     Args:
         config: what to compute, and by which implementation.
 
+    Attributes:
+        fast: whether kernels may be used: of the "torch" front-end, n_fft a power of two, no gradient wanted.
+
     Raises:
         MissingPackageError: if the chosen implementation is not installed.
     """
+
+    fast: bool = True
 
     def __init__(self, config: FrontendConfig | None = None) -> None:
         super().__init__()
@@ -42,7 +48,7 @@ class LogMel(nn.Module):
         Raises:
             UsageError: if `wave` is not a floating-point tensor of at least one dimension.
         """
-        return self.transform(self.pad(wave))
+        return self._log_mel(self._checked(wave), self.config.n_fft // 2)
 
     def frames_of(self, samples: int) -> int:
         """T, the number of frames of a clip of `samples` samples."""
@@ -79,12 +85,7 @@ class LogMel(nn.Module):
                 f"a padded signal has at least n_fft = {self.config.n_fft} samples, this one has "
                 f"{padded.shape[-1]}; pass it through pad() first"
             )
-        shape = (*padded.shape[:-1], self.config.n_mels, self.frames_of(padded.shape[-1] - self.config.n_fft))
-        if math.prod(shape) == 0:
-            return padded.new_empty(shape)
-        with torch.autocast(padded.device.type, enabled=False):
-            mel = self._mel_power(padded.reshape(-1, padded.shape[-1]))  # (B, F, T), a tensor of our own
-            return mel.add_(EPS).log().view(shape)
+        return self._log_mel(padded, 0)
 
     def identity(self) -> dict[str, Any]:
         """All that defines the numbers: implementation, version and parameters, JSON-able."""
@@ -101,6 +102,22 @@ class LogMel(nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.config)
+
+    def _log_mel(self, wave: Tensor, padding: int) -> Tensor:
+        """(..., S) to (..., F, T), with `padding` samples more on both sides."""
+        kernels = kernels_of(self.config, wave) if self.fast else None
+        if kernels is None and padding > 0:
+            return self._log_mel(self.pad(wave), 0)
+        samples = wave.shape[-1]
+        shape = (*wave.shape[:-1], self.config.n_mels, self.frames_of(samples + 2 * padding - self.config.n_fft))
+        if math.prod(shape) == 0:
+            return wave.new_empty(shape)
+        waves = wave.reshape(math.prod(shape[:-2]), samples)
+        if kernels is not None:
+            return log_mel(kernels, self.config, waves, padding, EPS).view(shape)
+        with torch.autocast(wave.device.type, enabled=False):
+            mel = self._mel_power(waves)  # (B, F, T), a tensor of our own
+            return mel.add_(EPS).log().view(shape)
 
     def _checked(self, wave: Tensor) -> Tensor:
         if not isinstance(wave, Tensor) or not wave.is_floating_point():

@@ -31,6 +31,7 @@ class ViewPipeline(nn.Module):
             self.normalize = RunningNorm(batches * config.training.accumulate)
         n_frames = self.frontend.frames_of(config.crop_samples)
         self.views = Views(config.augment, config.frontend.n_mels, n_frames, config.training.sync_batch_norm, n_views)
+        self.frontend.fast = self.views.fast = config.training.fast != "off"
 
     def draw(self, batch: int, seed: int, step: int, device: torch.device) -> ViewParams:
         """The augmentation parameters of `batch` clips at a step: a function of (seed, step) on a kind of device."""
