@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from byol_a.progress import Progress, format_duration
 from byol_a.store import BAD_FILES, EmbeddingStore, export_store, read_store
 from byol_a.store_writer import Piece, Stamp, StoreWriter
 from byol_a.uncertainty import check_samples, over_samples
+from byol_a.windows import Windows, windowed, windows_for
 
 __all__ = ["EmbeddingStore", "embed", "read_store"]
 
@@ -76,7 +76,7 @@ def embed(
             one that another process is writing.
         ByolaError: if no file could be used.
     """
-    windows = _windows(level, window, hop, model.sample_rate)
+    windows = windows_for(level, window, hop, model.sample_rate)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {batch_size}")
     check_samples(model, samples)
@@ -113,7 +113,7 @@ def embed(
         seconds = 0.0
         loaded = read_ahead(lambda path: load(path, model.sample_rate, str(path)), todo)
         with Progress("embedding", total=len(files), enabled=progress, start=len(files) - len(todo)) as bar:
-            for group in ahead(groups(loaded, model.sample_rate)):
+            for group in ahead(groups(loaded, model.sample_rate, model.device.type)):
                 for path, audio, pieces in job.embed_group(group):
                     try:
                         store.add(row_name(path), stamps[path], pieces)
@@ -128,23 +128,6 @@ def embed(
         if export is not None:
             export_store(finished, Path(out) / f"embeddings.{export}")
     return finished
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows of `size` samples every `hop` samples."""
-
-    size: int
-    hop: int
-
-    def spans(self, n_samples: int) -> list[tuple[int, int]]:
-        """First and last (exclusive) sample of each window of a file."""
-        spans = [(start, start + self.size) for start in range(0, n_samples - self.size + 1, self.hop)]
-        start = len(spans) * self.hop
-        unseen = not spans or spans[-1][1] < n_samples
-        if not spans or (unseen and n_samples - start >= self.size / 2):
-            spans.append((start, n_samples))
-        return spans
 
 
 @dataclass(frozen=True)
@@ -221,43 +204,6 @@ class _Job:
                 spans, waves = [], []
         if waves:
             yield self._piece(spans, self._encode(waves), audio.samples)
-
-
-def windowed(
-    blocks: Iterable[np.ndarray], spans: Iterable[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Each span (first, last + 1) of a signal with a copy of its samples, holding little more than one window."""
-    blocks = iter(blocks)
-    held: deque[np.ndarray] = deque()
-    origin = reached = 0  # the samples held are those from `origin` to `reached`
-    for start, end in spans:
-        while True:
-            while held and origin + len(held[0]) <= start:
-                origin += len(held.popleft())
-            if reached >= end or (block := next(blocks, None)) is None:
-                break
-            held.append(block)
-            reached += len(block)
-        pieces, first = [np.zeros(0, np.float32)], origin
-        for block in held:
-            pieces.append(block[max(0, start - first) : max(0, end - first)])
-            first += len(block)
-        yield (start, end), np.concatenate(pieces)  # a view would keep whole blocks in memory
-
-
-def _windows(level: str, window: float | None, hop: float | None, sample_rate: int) -> Windows | None:
-    if level not in ("clip", "frame"):
-        raise UsageError(f"the level is clip or frame, not {level!r}")
-    if window is None:
-        if hop is not None:
-            raise UsageError("a hop needs a window: give --window as well")
-        return None
-    if level == "frame":
-        raise UsageError("frames have their own length: --window goes with --level clip")
-    size, step = round(window * sample_rate), round((hop if hop is not None else window) * sample_rate)
-    if size < 1 or step < 1:
-        raise UsageError(f"window and hop must be positive lengths in seconds, not {window} and {hop}")
-    return Windows(size, step)
 
 
 def row_name(path: Path) -> str:

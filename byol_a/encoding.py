@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from byol_a.device import PRECISIONS, Precision
+from byol_a.batches import encode_short
+from byol_a.device import Precision
 from byol_a.errors import AudioError, UsageError
-from byol_a.frontend.precision import full_precision
 from byol_a.inputs import AudioInput, Loaded, ahead, groups, is_long, is_single, load, read_ahead, wave_blocks
+from byol_a.passes import check_choice
 from byol_a.pooling import Pooling, check_pooling
 from byol_a.progress import Progress
 from byol_a.streaming import TimePool, stream_frames
@@ -30,7 +29,6 @@ Key = TypeVar("Key")
 OnError: TypeAlias = Callable[[str, AudioError], None]
 
 CHUNK_SECONDS = 30.0  # audio too long for one pass is taken in pieces of this length
-BATCH_SECONDS = {"cpu": 40.0, "cuda": 1200.0}  # audio in one batch, padding included: bounds the activations
 
 
 def encode(
@@ -47,10 +45,10 @@ def encode(
     samples: int | None,
 ) -> Any:
     """`BYOLA.encode`; see there."""
-    _check_choice("level", level, ("clip", "frame", "layers"))
+    check_choice("level", level, ("clip", "frame", "layers"))
     check_pooling(pooling)
     check_samples(model, samples)
-    _check_choice("convert_to", convert_to, ("numpy", "tensor"))
+    check_choice("convert_to", convert_to, ("numpy", "tensor"))
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     if device is not None:
@@ -105,7 +103,7 @@ def encode_each(
     Yields:
         A key, with a list of one array, or of one per layer; or with the error that there was.
     """
-    for group in ahead(groups(read_ahead(read, keys), model.sample_rate)):
+    for group in ahead(groups(read_ahead(read, keys), model.sample_rate, model.device.type)):
         waves = [audio for _, audio in group if isinstance(audio, np.ndarray)]
         encode_group = partial(encode_waves, model, waves, level, batch_size, precision, pooling)
         encoded = iter(over_samples(model, samples, encode_group))
@@ -156,49 +154,10 @@ def encode_waves(
     long = [is_long(len(wave), model.sample_rate) for wave in waves]
     results = [encode_long(model, wave, level, precision, pooling) if long[i] else [] for i, wave in enumerate(waves)]
     short = [index for index in range(len(waves)) if not long[index]]
-    for batch in batches([len(waves[index]) for index in short], batch_size, model):
-        rows = encode_batch(model, [waves[short[i]] for i in batch], level, precision, pooling)
-        for i, row in zip(batch, rows, strict=True):
-            results[short[i]] = row
+    rows = encode_short(model, [waves[index] for index in short], level, batch_size, precision, pooling)
+    for index, row in zip(short, rows, strict=True):
+        results[index] = row
     return results
-
-
-def batches(lengths: Sequence[int], batch_size: int, model: BYOLA) -> Iterator[list[int]]:
-    """Indices in batches of similar length: at most `batch_size` clips and so many seconds with the padding.
-
-    Encoders that see the whole clip get clips of one length only.
-    """
-    limit = BATCH_SECONDS.get(model.device.type, BATCH_SECONDS["cpu"]) * model.sample_rate
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        full = len(batch) >= batch_size or (len(batch) + 1) * lengths[index] > limit
-        differs = model.encoder.frame_context is None and batch and lengths[batch[0]] != lengths[index]
-        if batch and (full or differs):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def encode_batch(
-    model: BYOLA, waves: Sequence[np.ndarray], level: Level, precision: Precision, pooling: Pooling = "model"
-) -> list[list[np.ndarray]]:
-    """Embeddings of one padded batch; each clip's are those it would have alone."""
-    config, logmel, encoder = model.frontend.config, model.frontend, model.encoder
-    shortest = (encoder.min_frames - 1) * config.hop_length
-    # Each wave gets the front-end's centring padding by itself; only then are they brought to one length.
-    padded = [
-        logmel.pad(nn.functional.pad(to_device(model, wave), (0, max(0, shortest - len(wave))))) for wave in waves
-    ]
-    n_frames = [1 + (len(wave) - config.n_fft) // config.hop_length for wave in padded]
-    log_mel = logmel.transform(nn.utils.rnn.pad_sequence(padded, batch_first=True))  # (B, F, T)
-    lengths = torch.tensor(n_frames, device=log_mel.device) if len(set(n_frames)) > 1 else None
-    outputs = run_encoder(model, log_mel, lengths, level, precision, pooling)
-    rows = [output.cpu().numpy() for output in outputs]
-    if level == "frame" and lengths is not None:
-        return [[rows[0][b, : n // encoder.frame_stride]] for b, n in enumerate(n_frames)]
-    return [[row[b] for row in rows] for b in range(len(waves))]
 
 
 def encode_long(
@@ -213,53 +172,3 @@ def encode_long(
     for layers in chunks:
         pool.update(layers)
     return [row.cpu().numpy() for row in pool.result()]
-
-
-@torch.inference_mode()
-def run_encoder(
-    model: BYOLA,
-    log_mel: Tensor,
-    lengths: Tensor | None,
-    what: Level | Literal["all_frames"],
-    precision: Precision,
-    pooling: Pooling = "model",
-) -> list[Tensor]:
-    """Normalise log-mels (B, F, T) and encode them in evaluation mode, to float32 (or the model's float64)."""
-    encoder = model.encoder
-    calls: dict[str, Callable[..., Tensor | list[Tensor]]] = {
-        "clip": encoder,
-        "frame": encoder.frames,
-        "layers": encoder.layers,
-        "all_frames": encoder.layer_frames,
-    }
-    _check_choice("precision", precision, PRECISIONS)
-    # What an encoder does unasked is mean+max, as for audio in pieces: see `AudioEncoder`.
-    options = {} if pooling == "model" or what not in ("clip", "layers") else {"pooling": pooling}
-    autocast = torch.autocast(log_mel.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with evaluating(model), full_precision(), autocast:
-        output = calls[what](model.encoder_input(log_mel), lengths, **options)
-    outputs = output if isinstance(output, list) else [output]
-    return [x if x.dtype == torch.float64 else x.float() for x in outputs]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; each submodule's own training flag back afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def to_device(model: BYOLA, wave: np.ndarray) -> Tensor:
-    """A wave as a tensor of the model's device and precision."""
-    dtype = next(model.encoder.parameters()).dtype
-    return torch.from_numpy(np.ascontiguousarray(wave)).to(model.device, dtype)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name} is one of {', '.join(choices)}, not {value!r}")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
 from byol_a.encoders import ENCODERS, create_encoder
 from byol_a.errors import ByolaError, UsageError
 from byol_a.files import atomic_folder
 from byol_a.frontend import FrontendConfig, LogMel
+from byol_a.hub import fetch, refuse_unknown, upload
+from byol_a.kernels import Fast, decide
+from byol_a.model_folder import CARD, CONFIG, FORMAT, FORMAT_VERSION, WEIGHTS, local_folder, read_config
 from byol_a.modelcard import model_card
 from byol_a.normalize import NormStats, PreNorm
 from byol_a.words import one_line
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from byol_a.inputs import AudioInput
     from byol_a.pooling import Pooling
 
-FORMAT, FORMAT_VERSION = "byol-a", 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
-
-class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
+class BYOLA(nn.Module):
     """An audio encoder with everything it needs to take raw audio.
 
     Args:
@@ -165,6 +162,23 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         how = (batch_size, level, show_progress, convert_to, device, on_error, precision, pooling, samples)
         return encode(self, inputs, *how)
 
+    def use_fast(self, fast: Fast = "auto") -> str | None:
+        """Choose how embeddings are computed: by the device's kernels where it has some (`"auto"`, as from the start),
+        by them in any case (`"on"`), or by torch's layers (`"off"`). They agree to float32's rounding.
+
+        On a CPU the kernels are compiled for the processor when they are first asked for, and kept.
+
+        Returns:
+            What there is to say where this encoder would have had kernels on another device or machine.
+
+        Raises:
+            UsageError: with `"on"`, if there is an obstacle.
+        """
+        obstacle = None if fast == "off" else self.encoder.obstacle(self.device)
+        self.encoder.fast, remark = decide(fast, obstacle)
+        self.frontend.fast = fast != "off"
+        return remark if self.encoder.has_fast_path else None
+
     def iter_frames(
         self,
         source: str | Path | np.ndarray | Tensor,
@@ -220,6 +234,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
                 self.normalization,
                 provenance={"method": "random weights", "seed": seed},
             )
+        model.encoder.fast, model.frontend.fast = self.encoder.fast, self.frontend.fast
         return model.to(self.device).train(self.training)
 
     def save_pretrained(
@@ -245,11 +260,7 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
         """
         from safetensors.torch import save_file
 
-        known = list(inspect.signature(ModelHubMixin.push_to_hub).parameters)[2:]  # without self and repo_id
-        if unknown := sorted(set(hub_options) - set(known)):
-            raise UsageError(
-                f"save_pretrained has no option {', '.join(unknown)}; besides its own it takes {', '.join(known)}"
-            )
+        refuse_unknown(hub_options, "save_pretrained")
         folder = Path(save_directory)
         foreign = folder.exists() and not (folder / CONFIG).is_file()
         if overwrite and foreign and not (folder.is_dir() and not any(folder.iterdir())):
@@ -266,8 +277,21 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             return self.push_to_hub(repo_id or folder.name, **hub_options)
         return None
 
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model folder to the Hugging Face hub as `repo_id`; returns the commit's address.
+
+        Args:
+            options: see `byol_a.hub.upload` (commit_message, private, token, branch, create_pr, allow_patterns,
+                ignore_patterns, delete_patterns).
+
+        Raises:
+            UsageError: for another option.
+        """
+        refuse_unknown(options, "push_to_hub")
+        return upload(self.save_pretrained, repo_id, **options)
+
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -293,37 +317,23 @@ class BYOLA(nn.Module, ModelHubMixin, library_name="byol-a"):
             UsageError: if there is no such folder, or it is not a model folder.
             ByolaError: if its files are damaged or from a newer format, or the hub does not give it.
         """
-        name = str(pretrained_model_name_or_path)
-        folder = Path(pretrained_model_name_or_path)
-        if not folder.exists():
-            if isinstance(pretrained_model_name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-                raise UsageError(f"there is no model folder {name}")
-            try:
-                fetched = snapshot_download(
-                    name,
-                    allow_patterns=[CONFIG, WEIGHTS],
-                    force_download=force_download,
-                    token=token,
-                    cache_dir=cache_dir,
-                    local_files_only=local_files_only,
-                    revision=revision,
-                )
-            except Exception as error:  # the hub's client raises its own, its HTTP library's and OS errors
-                reason = one_line(error)
-                raise ByolaError(
-                    f"{name} is no folder here, and the Hugging Face hub did not give a model of that "
-                    f"name ({type(error).__name__}: {reason[:200]})"
-                ) from error
-            folder = Path(fetched)
+        folder = local_folder(pretrained_model_name_or_path)
+        if folder is None:
+            folder = fetch(
+                str(pretrained_model_name_or_path),
+                [CONFIG, WEIGHTS],
+                force_download=force_download,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                revision=revision,
+            )
         return load_model(folder, cls).to(device).eval()
 
 
 def load_model(folder: Path, model_class: type[BYOLA] = BYOLA) -> BYOLA:
     """The model in a folder; see `BYOLA.from_pretrained`."""
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UsageError(f"{folder} is not a model folder: it has no {name}")
-    config, weights = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
+    config, weights = read_config(folder), _read_weights(folder / WEIGHTS)
     try:
         encoder, frontend = config["encoder"], FrontendConfig.from_identity(config["frontend"])
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: leave no trace
@@ -363,21 +373,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load(path.read_bytes())  # read here: safetensors takes no name that is not UTF-8
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
         raise ByolaError(f"{path} is damaged: {one_line(error)[:300]}") from error
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ByolaError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise UsageError(f'{path} does not describe a byol-a model (no "format": "{FORMAT}" in it)')
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ByolaError(
-            f"{path} has format version {config.get('format_version')}, and this byol-a reads version "
-            f"{FORMAT_VERSION}; install a byol-a that is as new as the model"
-        )
-    for key, kind in (("licence", str), ("provenance", dict)):
-        if not isinstance(config.get(key), kind | None):
-            raise ByolaError(f"{path} is damaged: its {key} is {str(config[key])[:50]!r}")
-    return config

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from byol_a.cores import on_cores
 from byol_a.errors import UsageError
 from byol_a.frontend import LogMel
+from byol_a.passes import packed_encoder, run_encoder, to_device
 from byol_a.pooling import TIME_POOLINGS, TimePooling, check_pooling
 
 if TYPE_CHECKING:
@@ -80,8 +82,6 @@ def stream_frames(
         A list with the frames (t, D) of the next chunk; with `all_layers`, the frames (t_l, D_l) of each of
         the encoder's layers (some may be empty in the last chunk).
     """
-    from byol_a.encoding import run_encoder, to_device
-
     if chunk_seconds <= 0:
         raise UsageError(f"chunk_seconds must be positive, not {chunk_seconds}")
     encoder = model.encoder
@@ -92,8 +92,15 @@ def stream_frames(
     # chunks are independent clips.
     context = stride * -(-(encoder.frame_context or 0) // stride)
 
-    def encode(log_mel: Tensor, skip: int, keep: int | None) -> list[Tensor]:
-        layers = run_encoder(model, log_mel[None], None, "all_frames" if all_layers else "frame", precision)
+    packed = None if all_layers else packed_encoder(model, precision)
+
+    def encode(held: tuple[Tensor, int, int | None]) -> list[Tensor]:
+        log_mel, skip, keep = held
+        if packed is not None:
+            with torch.inference_mode():
+                layers = [frames[None] for frames in packed.frames([model.normalize(log_mel[None])])]
+        else:
+            layers = run_encoder(model, log_mel[None], None, "all_frames" if all_layers else "frame", precision)
         end = None if keep is None else skip + keep
         return [
             layer[0, skip // stride : None if end is None else end // stride]
@@ -101,17 +108,28 @@ def stream_frames(
         ]
 
     signal = (to_device(model, block) for block in blocks)
-    held: Tensor | None = None  # log-mels (F, t) from mel frame `start` on
+    chunks = _chunks(stream_log_mels(signal, model.frontend, encoder.min_frames), chunk, context, encoder.min_frames)
+    yield from map(encode, chunks) if packed is None else on_cores(encode, chunks)
+
+
+def _chunks(pieces: Iterable[Tensor], chunk: int, context: int, least: int) -> Iterator[tuple[Tensor, int, int | None]]:
+    """Log-mels (F, t), given in pieces of any lengths, in chunks with `context` frames on both sides.
+
+    Yields:
+        A chunk with its context, and which of its frames are its own: how many come before, and how many they are;
+        None for all that follow.
+    """
+    held: Tensor | None = None  # from mel frame `start` on
     start = done = 0
-    for piece in stream_log_mels(signal, model.frontend, encoder.min_frames):
+    for piece in pieces:
         held = piece if held is None else torch.cat([held, piece], dim=1)
         while held.shape[1] >= done - start + chunk + context:
-            yield encode(held[:, : done - start + chunk + context], done - start, chunk)
+            yield held[:, : done - start + chunk + context], done - start, chunk
             done += chunk
             held = held[:, max(0, done - context) - start :]
             start = max(0, done - context)
-    if held is not None and held.shape[1] > done - start and held.shape[1] >= encoder.min_frames:
-        yield encode(held, done - start, None)
+    if held is not None and held.shape[1] > done - start and held.shape[1] >= least:
+        yield held, done - start, None
 
 
 class TimePool:
