@@ -7,9 +7,11 @@ A method owns its networks: what is trained, and the targets that follow. The ro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from byol_a.encoders.base import AudioEncoder
@@ -57,11 +59,14 @@ class Method(nn.Module, ABC):
         n_views: V, views of each clip it compares.
         config_class: what a recipe's section `method` is read into.
         encoder_prefix: of the state dict's keys that a model is exported from.
+        recordable: whether a GPU may record steps and replay them: those of one `replay_key` do the same to the same
+            tensors. Each class says so for itself, as one derived from it may do more.
     """
 
     n_views: ClassVar[int] = 2
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     encoder_prefix: ClassVar[str] = "online.encoder."
+    recordable: ClassVar[bool] = False
 
     @classmethod
     def encoder_options(cls, config: Any) -> dict[str, Any]:
@@ -82,6 +87,16 @@ class Method(nn.Module, ABC):
 
     def end_step(self, step: int, total_steps: int) -> None:
         """Called after the optimiser's step `step`: targets move here."""
+
+    def prepare_recording(self, device: torch.device) -> None:
+        """Called once where steps will be recorded: numbers that change by a schedule then belong into tensors.
+
+        They live on `device`, and `begin_step`, which no recording holds, fills them.
+        """
+
+    def replay_key(self, step: int, total_steps: int) -> Hashable | None:
+        """What tells apart steps that do different things; None for a step that is like no other."""
+        return ()
 
     def rates(self, step: int, total_steps: int) -> dict[str, float]:
         """Numbers that change by a schedule of the method's own, for the log."""

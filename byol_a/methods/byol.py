@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, cast
 
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from byol_a.encoders.base import AudioEncoder
+from byol_a.encoders.variational import is_variational
 from byol_a.errors import UsageError
+from byol_a.kernels.guards import is_watched
 from byol_a.methods.base import Method, MethodConfig, StepOutput
-from byol_a.methods.ema import cosine_tau, ema_update, make_target
+from byol_a.methods.ema import cosine_tau, follow, make_target
 from byol_a.methods.heads import HeadConfig, mlp_head
 from byol_a.methods.losses import LossConfig, RegressionConfig, create_loss
 from byol_a.methods.predictors import MLPPredictorConfig, PredictorConfig, create_predictor
@@ -60,6 +62,17 @@ class Branch(nn.Module):
         embedding = self.encoder(view)
         return embedding, self.projector(embedding)
 
+    def views(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """(V, B, 1, F, T) -> embeddings (V, B, D), projections (V, B, P), each view normalised by itself.
+
+        What does not look at other clips is done for all views together, where no weights are drawn for each view.
+        """
+        if is_variational(self) or is_watched(self, self.encoder, self.projector, *self.projector):
+            embeddings, projections = zip(*(self(view) for view in views), strict=True)
+            return torch.stack(embeddings), torch.stack(projections)
+        embedding = self.encoder.views(views)
+        return embedding, self.projector.views(embedding)
+
 
 class Pair(NamedTuple):
     """The online view `view` is to predict `target` (B, P), another view's projections by a target network."""
@@ -82,6 +95,7 @@ class Bootstrap(Method):
         self.predictor = create_predictor(config.predictor, config.projector.out)
         self.loss = create_loss(config.loss)
         self.regularizers = create_regularizers(config.regularizers)
+        self._share: Tensor | None = None  # 1 - tau of the step under way, where steps are recorded
 
     @property
     def encoder(self) -> AudioEncoder:
@@ -94,6 +108,23 @@ class Bootstrap(Method):
         self.loss.begin_step(step, total_steps)
         for _, regularizer in self._regularizers():
             regularizer.begin_step(step, total_steps)
+        if self._share is not None:
+            self._share.fill_(1.0 - self.config.tau_at(step, total_steps))
+
+    def prepare_recording(self, device: torch.device) -> None:
+        """See `Method.prepare_recording`."""
+        self._share = torch.zeros((), device=device)
+
+    def replay_key(self, step: int, total_steps: int) -> Hashable | None:
+        """Whether the loss is warming up; None where a regulariser is not the same at any two steps."""
+        if not all(regularizer.recordable for _, regularizer in self._regularizers()):
+            return None
+        return self.loss.replay_key(step)
+
+    def move(self, target: nn.Module, step: int, total_steps: int) -> None:
+        """Move a target towards the online network, by the step's tau."""
+        share = 1.0 - self.config.tau_at(step, total_steps) if self._share is None else self._share
+        follow(target, self.online, share)
 
     @abstractmethod
     def pairs(self, views: Tensor) -> list[Pair]:
@@ -104,7 +135,7 @@ class Bootstrap(Method):
 
     def forward(self, views: Tensor) -> StepOutput:
         """Views (V, B, 1, F, T) -> the sum of the pairs' losses and the weighted regularisers."""
-        embeddings, projections = zip(*(self.online(view) for view in views), strict=True)
+        embeddings, projections = self.online.views(views)
         with torch.no_grad():
             pairs = self.pairs(views)
             self.predictor.fit(
@@ -115,12 +146,12 @@ class Bootstrap(Method):
         losses, logged = zip(*(self.loss(predictions[pair.view], pair.target) for pair in pairs), strict=True)
         loss = self.pair_weight * torch.stack(losses).sum()
         terms = _means(logged)
-        penalties = self.penalties(projections)
+        penalties = self.penalties(tuple(projections))
         if penalties:
             terms["loss_pairs"] = loss.detach()
             terms |= {f"loss_{name}": penalty.detach() for name, penalty in penalties.items()}
             loss = loss + torch.stack([penalty.to(loss.dtype) for penalty in penalties.values()]).sum()
-        return StepOutput(loss, embeddings[0].detach(), tuple(each.detach() for each in projections), terms)
+        return StepOutput(loss, embeddings[0].detach(), tuple(projections.detach()), terms)
 
     def penalties(self, projections: Sequence[Tensor]) -> dict[str, Tensor]:
         """What is added to the pairs' loss, weighted, by name."""
@@ -147,6 +178,7 @@ class BYOL(Bootstrap):
     """
 
     config_class = BYOLConfig
+    recordable = True
 
     def __init__(self, encoder: AudioEncoder, config: BYOLConfig | None = None) -> None:
         super().__init__(encoder, config if config is not None else BYOLConfig())
@@ -154,12 +186,12 @@ class BYOL(Bootstrap):
 
     def pairs(self, views: Tensor) -> list[Pair]:
         """Each view predicts the other."""
-        (_, target1), (_, target2) = (self.target(view) for view in views)
+        target1, target2 = self.target.views(views)[1]
         return [Pair(0, target2), Pair(1, target1)]
 
     def end_step(self, step: int, total_steps: int) -> None:
         """Move the target towards the online network."""
-        ema_update(self.target, self.online, self.config.tau_at(step, total_steps))
+        self.move(self.target, step, total_steps)
 
 
 def _means(logged: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -66,6 +66,7 @@ class BYOV(BYOL):
     """
 
     config_class = BYOVConfig
+    recordable = True
 
     config: BYOVConfig
 

@@ -23,12 +23,33 @@ def make_target(online: Network) -> Network:
 def ema_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """`xi <- tau xi + (1 - tau) theta` over all of the target's parameters in one fused call (BYOL, eq. 1).
 
+    For methods of your own; where steps are recorded (`Method.recordable`) `tau` stays what it was, and `follow` with a
+    tensor takes its place.
+
     Parameters go together by name; what the online network has beside them, such as the deviations of its weights, has
     no part in it. Buffers are left alone: the target keeps batch-norm statistics of its own.
     """
+    follow(target, online, 1.0 - tau)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, online: nn.Module, share: float | Tensor) -> None:
+    """`xi <- xi + share (theta - xi)`: `ema_update` by the share `1 - tau`, in a few fused calls.
+
+    Args:
+        target: with the parameters xi, which change.
+        online: with the parameters theta, by the same names.
+        share: a number, or a scalar tensor on the parameters' device, which nothing waits for.
+    """
     theta = _by_name(online)
     xi = _by_name(target)
-    torch._foreach_lerp_(list(xi.values()), [theta[name] for name in xi], 1.0 - tau)
+    averaged, towards = list(xi.values()), [theta[name] for name in xi]
+    if isinstance(share, Tensor):  # of which lerp would make a call for each parameter
+        steps = torch._foreach_sub(towards, averaged)
+        torch._foreach_mul_(steps, share)
+        torch._foreach_add_(averaged, steps)
+    else:
+        torch._foreach_lerp_(averaged, towards, share)
 
 
 def cosine_tau(step: int, total_steps: int, tau_base: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from byol_a.encoders.base import AudioEncoder
 from byol_a.methods.byol import Bootstrap, BYOLConfig, Pair
-from byol_a.methods.ema import ema_update, make_target
+from byol_a.methods.ema import make_target
 
 
 @dataclass
@@ -33,6 +34,7 @@ class TriBYOL(Bootstrap):
 
     n_views: ClassVar[int] = 3
     config_class = TriBYOLConfig
+    recordable = True
     pair_weight: ClassVar[float] = 0.5
 
     config: TriBYOLConfig
@@ -44,14 +46,17 @@ class TriBYOL(Bootstrap):
 
     def pairs(self, views: Tensor) -> list[Pair]:
         """Views 1 and 2 predict each other's projections by target 1, views 1 and 3 by target 2."""
-        view1, view2, view3 = views
-        (_, u1), (_, u2) = self.target1(view1), self.target1(view2)
-        (_, w1), (_, w3) = self.target2(view1), self.target2(view3)
+        u1, u2 = self.target1.views(views[:2])[1]
+        w1, w3 = self.target2.views(views[::2])[1]
         return [Pair(0, u2), Pair(1, u1), Pair(0, w3), Pair(2, w1)]
+
+    def replay_key(self, step: int, total_steps: int) -> Hashable | None:
+        """The pieces', and whose turn it is."""
+        own = super().replay_key(step, total_steps)
+        return None if own is None else (own, step % 2 if self.config.update == "alternate" else 0)
 
     def end_step(self, step: int, total_steps: int) -> None:
         """Move the target whose turn it is."""
-        tau = self.config.tau_at(step, total_steps)
         targets = (self.target1, self.target2)
         for target in targets if self.config.update == "both" else (targets[step % 2],):
-            ema_update(target, self.online, tau)
+            self.move(target, step, total_steps)

@@ -11,6 +11,7 @@ from byol_a.augment import AugmentConfig
 from byol_a.data.selection import FilterConfig
 from byol_a.errors import UsageError
 from byol_a.frontend import FrontendConfig
+from byol_a.kernels import Fast
 from byol_a.methods import BYOLConfig, MethodConfig, method_class
 from byol_a.training.optimizers import OptimizerConfig
 
@@ -76,9 +77,11 @@ class TrainingConfig:
     `batch_size` counts the clips of one optimiser step over all processes and accumulated parts. What compares clips
     with each other (batch norm; the losses `ccsl` and `cssl`, uniformity) sees those of one accumulated part.
     `steps` wins over `epochs` where it is given. `precision` auto is bf16 where the hardware multiplies it,
-    float32 elsewhere. `sync_batch_norm`: batch norm and the views' post-normalisation take the statistics of all
-    processes' clips together, where each process would take those of its own. `log_every`, `checkpoint_every` and
-    `keep_every` count steps; `keep_every` 0 keeps the last checkpoint alone.
+    float32 elsewhere. `fast`: whether the device's own kernels are used, and on a GPU whether steps are recorded
+    as CUDA graphs (`docs/speed.md`); `auto` takes the plain path where there are no kernels, `on` does not. Steps that
+    cannot be recorded are taken plainly with either. `sync_batch_norm`: batch norm and the views' post-normalisation
+    take the statistics of all processes' clips together, where each process would take those of its own. `log_every`,
+    `checkpoint_every` and `keep_every` count steps; `keep_every` 0 keeps the last checkpoint alone.
     """
 
     seed: int = 42
@@ -89,6 +92,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
+    fast: Fast | bool = "auto"  # the words "on" and "off" are truth values in YAML
     sync_batch_norm: bool = False
     log_every: int = 10
     checkpoint_every: int = 500
@@ -96,6 +100,8 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.fast, bool):
+            self.fast = "on" if self.fast else "off"
         for name in ("batch_size", "accumulate", "epochs", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be at least 1, not {getattr(self, name)}")

@@ -143,5 +143,9 @@ class LARS(Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(parameter)
                 buffer = state["momentum_buffer"]
                 buffer.mul_(group["momentum"]).add_(update)
-                parameter.add_(buffer, alpha=-group["lr"])
+                rate = group["lr"]
+                if isinstance(rate, Tensor):  # as a number it would have to be waited for
+                    parameter.addcmul_(buffer, rate, value=-1)
+                else:
+                    parameter.add_(buffer, alpha=-rate)
         return loss

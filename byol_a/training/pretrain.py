@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from safetensors import SafetensorError
 
 import byol_a
 from byol_a.data.crops import Problems
+from byol_a.data.files import SYNTH, is_synth
 from byol_a.data.report import FileReport
 from byol_a.device import resolve_precision
 from byol_a.errors import ByolaError, require
 from byol_a.frontend import LogMel
+from byol_a.kernels.build import first_use
 from byol_a.normalize import NormStats
-from byol_a.training.checkpoint import load_checkpoint, previous_of
-from byol_a.training.clip_list import SYNTH, ClipList, gather_clips, is_synth
+from byol_a.training.checkpoint import load_checkpoint
+from byol_a.training.clip_list import ClipList, gather_clips
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes, join_processes
 from byol_a.training.ending import sentence
@@ -27,7 +29,7 @@ from byol_a.training.export import export
 from byol_a.training.log import read_metrics
 from byol_a.training.loop import kept, resume_command, train
 from byol_a.training.plot import plot_training
-from byol_a.training.recovery import mend_checkpoint
+from byol_a.training.recovery import fits, mend_checkpoint
 from byol_a.training.run_folder import RunFolder
 from byol_a.training.sources import ClipSource, Source, SynthTrainingSource, shares
 from byol_a.training.trainer import Trainer
@@ -145,6 +147,8 @@ def _fitted(config: PretrainConfig, processes: Processes) -> PretrainConfig:
     shares(config, processes)
     if config.training.tensorboard:
         require("torch.utils.tensorboard", "training.tensorboard", install="tensorboard")
+    if processes.is_main and config.training.fast != "off" and (notice := first_use(processes.device.type)):
+        print(notice, flush=True)
     precision = resolve_precision(config.training.precision, processes.device)
     return replace(config, training=replace(config.training, precision=precision))
 
@@ -188,32 +192,20 @@ def _restored_trainer(config: PretrainConfig, source: Source, processes: Process
         ByolaError: if the checkpoint is another run's.
     """
     snapshot = load_checkpoint(checkpoint)
-    with _fits(checkpoint):
+    with fits(checkpoint):
         # Running statistics come back with the pipeline's own state.
         stats = NormStats(**snapshot["stats"]) if config.normalization.kind == "dataset" else None
     trainer = _trainer(config, stats, source, processes)
-    with _fits(checkpoint):
+    with fits(checkpoint):
         trainer.restore(snapshot)
     return trainer
-
-
-@contextlib.contextmanager
-def _fits(checkpoint: Path) -> Iterator[None]:
-    """Taking over a checkpoint: what goes wrong is for lack of memory, or because it is of another run."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ByolaError(
-            f"the checkpoint {checkpoint} does not fit the run's settings ({sentence(error)[:200]}); if it is another "
-            f"run's, put this one's in its place ({previous_of(checkpoint).name}, if it is there)"
-        ) from error
 
 
 def _run(trainer: Trainer, source: Source, folder: RunFolder) -> Path:
     """Train to the last step, then write the picture and the model; the main process alone writes."""
     is_main = trainer.processes.is_main
+    if is_main and trainer.remark is not None:
+        print(trainer.remark, flush=True)
     if is_main and trainer.step >= trainer.total_steps:
         print(f"the run is complete at {trainer.step} steps; to go on, give --steps or --epochs", flush=True)
     warmup = trainer.config.optimizer.warmup_steps or 0

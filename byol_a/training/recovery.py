@@ -1,12 +1,17 @@
-"""What a resumed run does about a damaged checkpoint: go back to the one before it, and say so."""
+"""What a resumed run does about a checkpoint that is damaged (go back to the one before it) or of another run."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+
+import torch
 
 from byol_a.errors import ByolaError
 from byol_a.training.checkpoint import DamagedCheckpoint, link_or_copy, load_checkpoint, previous_of
+from byol_a.training.ending import sentence
 
 
 def mend_checkpoint(path: Path) -> bool:
@@ -58,3 +63,17 @@ def _no_way_on(path: Path, damaged: list[DamagedCheckpoint], copies: list[Path])
         return f"{said}; copy {copy.name}, which is whole and of step {step}, over {path} and use --resume again"
     other = f"none of the {len(copies)} step-N.pt beside it is whole" if copies else "there is no step-N.pt beside it"
     return f"{said}; {other}; put one back from a backup, or start a new run with another --out"
+
+
+@contextlib.contextmanager
+def fits(checkpoint: Path) -> Iterator[None]:
+    """Taking over a checkpoint: what goes wrong is for lack of memory, or because it is of another run."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ByolaError(
+            f"the checkpoint {checkpoint} does not fit the run's settings ({sentence(error)[:200]}); if it is another "
+            f"run's, put this one's in its place ({previous_of(checkpoint).name}, if it is there)"
+        ) from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from byol_a.data.crops import Key, RandomCrops, from_int16
+from byol_a.data.crops import Key, RandomCrops
 from byol_a.data.loader import load_crops
 from byol_a.data.report import FileReport
 from byol_a.data.sampling import EpochOrder, Order
@@ -29,6 +29,7 @@ from byol_a.progress import Progress
 from byol_a.training.clip_list import ClipList
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes
+from byol_a.training.feed import Feed
 from byol_a.training.pipeline import mix_seeds
 
 # Sounds per "epoch" of the endless synthesiser: as many as the AudioSet copy of BYOL-A's paper.
@@ -112,10 +113,10 @@ class ClipSource:
         keys.span(start_step, total_steps)
         pinned = processes.device.type == "cuda"
         loaded = load_crops(self._crops(training.seed), keys, self._workers, pin_memory=pinned)
+        feed = Feed(processes.device)
         for number, (crops, problems) in enumerate(loaded):
             self.report.extend(problems)
-            wave = from_int16(crops.to(processes.device, non_blocking=True))
-            yield Batch(wave, clips[number % len(clips)])
+            yield Batch(feed(crops), clips[number % len(clips)])
 
 
 class SynthTrainingSource:

@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from byol_a.encoders import create_encoder
+from byol_a.encoders.base import AudioEncoder
 from byol_a.errors import UsageError
+from byol_a.kernels import decide
 from byol_a.methods import Method, StepOutput, create_method
+from byol_a.methods.heads import Head
 from byol_a.methods.monitor import alignment, collapse_meter, effective_rank, uniformity
 from byol_a.normalize import NormStats
 from byol_a.training.config import PretrainConfig
 from byol_a.training.distributed import Processes
+from byol_a.training.graph import recorded_steps
 from byol_a.training.optimizers import build_optimizer, learning_rate
 from byol_a.training.pipeline import ViewPipeline, mix_seeds
 from byol_a.training.sources import Batch
@@ -32,6 +36,9 @@ class Trainer:
         stats: log-mel statistics of the training set; None if they are gathered while training.
         processes: this process among its peers.
         total_steps: optimiser steps of the whole run, for the schedules.
+
+    Attributes:
+        remark: why the fast path is not taken, where it might have been.
     """
 
     def __init__(self, config: PretrainConfig, stats: NormStats | None, processes: Processes, total_steps: int) -> None:
@@ -45,6 +52,7 @@ class Trainer:
         self.method: Method = method.to(device=device, memory_format=memory_format).train()  # type: ignore[call-overload]
         if training.sync_batch_norm and processes.world_size > 1:
             synchronize_batch_norm(self.method, device)
+        self.remark = self._choose_path()
         self.pipeline = ViewPipeline(config, stats, self.method.n_views).to(device).train()
         n_frames = self.pipeline.frontend.frames_of(config.crop_samples)
         if n_frames < encoder.min_frames:
@@ -57,8 +65,29 @@ class Trainer:
         if processes.world_size > 1:
             # Buffers need not travel: training does not read running statistics, and the main process writes its own.
             self._forward = DistributedDataParallel(self._forward, broadcast_buffers=False)
+        self.recorded = recorded_steps(self.method, self.optimizer, processes, training)
         # From here on randomness is dropout's, which must differ between processes.
         torch.manual_seed(mix_seeds(training.seed, processes.rank))
+
+    def _choose_path(self) -> str | None:
+        """Let the encoders use kernels, or not; returns what is to be said where they might have been used.
+
+        Raises:
+            UsageError: if `training.fast` demands what is not possible.
+        """
+        training, device = self.config.training, self.processes.device
+        encoder, obstacle = self.method.encoder, None
+        if training.compile:
+            obstacle = "training.compile takes its place"
+        elif training.fast != "off":
+            obstacle = encoder.obstacle(device)
+        fast, remark = decide(training.fast, obstacle)
+        for module in self.method.modules():
+            if isinstance(module, AudioEncoder):
+                module.fast = fast
+            elif isinstance(module, Head):  # which knows no obstacle
+                module.fast = training.fast != "off"
+        return remark if encoder.has_fast_path else None
 
     def train_step(self, parts: list[Batch]) -> StepOutput:
         """One optimiser step over the parts of a batch: views are made and learned from, one part at a time."""
@@ -70,14 +99,23 @@ class Trainer:
         """One optimiser step on views (V, b, 1, F, T), gradients averaged over `parts` of them.
 
         Returns:
-            The last part's output, with the mean of the losses and of the terms over the parts.
+            The last part's output, with the mean of the losses and of the terms over the parts. The next step may
+            overwrite its embeddings and projections.
         """
-        config = self.config
-        rate = learning_rate(config.optimizer, self.step, self.total_steps)
+        rate = learning_rate(self.config.optimizer, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses, terms = [], []
         self.method.begin_step(self.step, self.total_steps)
+        if self.recorded is None:
+            output = self._learn(views, parts)
+        else:
+            output = self.recorded.step(self._learn, views, parts, rate, self.step, self.total_steps)
+        self.step += 1
+        return output
+
+    def _learn(self, views: Iterable[Tensor], parts: int) -> StepOutput:
+        """All of a step that a GPU does and that may be recorded: see `update`."""
+        losses, terms = [], []
         for number, part in enumerate(views, start=1):
             with self._sync_gradients(last=number == parts):
                 with self._autocast():
@@ -86,12 +124,11 @@ class Trainer:
                 (output.loss / parts).backward()
             losses.append(output.loss.detach())
             terms.append(output.terms)
-        if config.optimizer.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.optimizer.clip_norm)
+        if self.config.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), self.config.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.method.end_step(self.step, self.total_steps)
-        self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).float().mean() for name in output.terms}
         return output._replace(loss=torch.stack(losses).mean(), terms=means)
 
@@ -161,6 +198,8 @@ class Trainer:
         self.step = snapshot["step"]
         self.method.load_state_dict(snapshot["method"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
+        if self.recorded is not None:
+            self.recorded.forget()
         states = snapshot["processes"]
         own = states[self.processes.rank % len(states)]
         self.pipeline.load_state_dict(own["pipeline"])

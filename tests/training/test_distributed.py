@@ -139,13 +139,14 @@ def test_a_repeated_command_line_continues_its_run(small_recipe: Path, sounds: P
     settings = ("--auto-resume", "training.sync_batch_norm=true")
     with Launched(*pretrain(small_recipe, sounds, run, 2, *settings, "optimizer.lr=2e-3")) as job:
         assert job.wait() == 0, job.output
-    changes = ("optimizer.lr=5e-4", "training.batch_size=16")
+    changes = ("optimizer.lr=5e-4", "training.batch_size=16", "training.fast=off")
     again = byol_a(*pretrain(small_recipe, sounds, run, 4, *settings, *changes)[2:])
     assert again.returncode == 0, again.stderr
     assert f"the run in {run} goes on with its own training.batch_size\n" in again.stderr
     assert sorted(losses(run)) == [1, 2, 3, 4]
     config = RunFolder(run).config()
     assert (config.training.batch_size, config.optimizer.lr, config.training.sync_batch_norm) == (8, 5e-4, True)
+    assert config.training.fast == "off"
 
 
 def free_port() -> int:

@@ -38,7 +38,7 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
     metrics = run / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not metrics.exists() or metrics.read_text().count("\n") < step:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=20)
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -101,7 +101,7 @@ def test_killed_at_a_random_step_it_resumes_bit_for_bit(source: str, recipe: Pat
     process = subprocess.Popen(command(*arguments, "--out", killed), env=environment(), text=True)
     wait_for_step(killed, random.randint(5, 40), process)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    assert process.wait(20) == -signal.SIGKILL
     assert max(losses(killed), default=0) < 60
 
     done = byol_a("pretrain", "--resume", "--out", killed)
@@ -123,11 +123,13 @@ def test_killed_before_the_first_checkpoint_it_starts_anew(recipe: Path, data: P
     )
     run = tmp_path / "run"
     process = subprocess.Popen(command(*arguments, "--out", run), env=environment(), text=True)
+    deadline = time.monotonic() + 120
     while not (run / "config.yaml").exists():
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
-    process.wait()
+    process.wait(20)
     done = byol_a("pretrain", "--resume", "--out", run)
     assert done.returncode == 0, done.stderr
     assert sorted(losses(run)) == list(range(1, 9))
@@ -181,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(recipe: Path, data: Path, small_disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=6m", small_disk], check=True)  # room for three checkpoints
+    subprocess.run(["mount", "-o", "remount,size=6m", small_disk], check=True, timeout=60)  # room for three checkpoints
     run = small_disk / "run"
     done = byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 4)
     assert done.returncode == 0, done.stderr
@@ -219,7 +221,8 @@ def test_two_processes_train_together_and_resume_bit_for_bit(recipe: Path, data:
 def test_settings_given_to_a_resumed_run_stay(recipe: Path, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert byol_a("pretrain", "--recipe", recipe, "--data", data, "--out", run, "--steps", 2).returncode == 0
-    changed = byol_a("pretrain", "--resume", "--out", run, "--steps", 3, "optimizer.lr=5e-4", "training.precision=auto")
+    changes = ("optimizer.lr=5e-4", "training.precision=auto", "training.fast=off")
+    changed = byol_a("pretrain", "--resume", "--out", run, "--steps", 3, *changes)
     assert changed.returncode == 0, changed.stderr
     again = byol_a("pretrain", "--resume", "--out", run)
     assert again.returncode == 0
@@ -227,6 +230,7 @@ def test_settings_given_to_a_resumed_run_stay(recipe: Path, data: Path, tmp_path
     config = RunFolder(run).config()
     assert (config.training.steps, config.optimizer.lr) == (3, 5e-4)
     assert config.training.precision in ("float32", "bf16")
+    assert config.training.fast == "off"
 
 
 def test_a_folder_with_an_equals_sign_is_data(recipe: Path, data: Path, tmp_path: Path) -> None:

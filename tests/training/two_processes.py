@@ -109,7 +109,8 @@ def train(processes: Processes, files: list[Path], per_clip: bool, changes: list
         changes: of the recipe.
     """
     # Adam turns a gradient of rounding noise (that of a bias before a batch norm) into a whole step, sgd does not.
-    changes = ["augment.mixup=null", "optimizer.name=sgd", "optimizer.lr=0.02", *changes]
+    # What shares its statistics takes the plain path, so that the one process has to as well.
+    changes = ["augment.mixup=null", "optimizer.name=sgd", "optimizer.lr=0.02", "training.fast=off", *changes]
     changes += ["augment.post_norm=false"] if per_clip else ["training.sync_batch_norm=true"]
     config = build(PretrainConfig, apply_overrides(values(), changes), "test")
     trainer = Trainer(config, NormStats(-7.0, 4.0), processes, STEPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -31,6 +32,10 @@ class PairLoss(nn.Module, ABC):
 
     def begin_step(self, step: int, total_steps: int) -> None:
         """Called before the forward pass of optimiser step `step`, counted from 0."""
+
+    def replay_key(self, step: int) -> Hashable:
+        """What tells apart steps at which the loss does different things."""
+        return ()
 
     @abstractmethod
     def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,6 +9,7 @@ our choice.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,6 +102,10 @@ class SelfLabelling(PairLoss):
     def begin_step(self, step: int, total_steps: int) -> None:
         """See `PairLoss.begin_step`."""
         self.warming_up = step < self.config.warmup_steps
+
+    def replay_key(self, step: int) -> Hashable:
+        """Whether the loss is plain BYOL's still."""
+        return step < self.config.warmup_steps
 
     def label(self, similarity: Tensor) -> Labels:
         """The masks of a batch's cosines (B, N), whose rows are this process's share of the N clips; no gradient."""

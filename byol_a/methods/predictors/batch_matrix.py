@@ -145,7 +145,7 @@ class BatchMatrixPredictor(Predictor, Generic[ConfigT]):
         sums = [online.T @ online]
         if self.uses_target:
             sums.append(online.T @ self._rows(target))
-        return sum_over_processes(*sums, online.new_tensor(float(len(online))))
+        return sum_over_processes(*sums, online.new_full((), float(len(online))))
 
     def _rows(self, projections: Tensor) -> Tensor:
         projections = projections.to(_working_dtype(projections))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 
 class Regularizer(nn.Module, ABC):
-    """A scalar that is added to the loss, times `weight`."""
+    """A scalar that is added to the loss, times `weight`.
+
+    Attributes:
+        recordable: whether it does the same at every step, so that a GPU may record steps with it and replay them; a
+            class that does must say so.
+    """
+
+    recordable: ClassVar[bool] = False
 
     def __init__(self, weight: float) -> None:
         super().__init__()

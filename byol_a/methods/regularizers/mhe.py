@@ -53,6 +53,8 @@ def layer_weights(networks: Iterable[nn.Module]) -> list[nn.Parameter]:
 class MHE(Regularizer):
     """The sum over the layers of `hyperspherical_energy` of their neurons: output filters, flattened."""
 
+    recordable = False  # other neurons at every step
+
     def __init__(self, config: MHEConfig) -> None:
         super().__init__(config.weight)
         self.config = config

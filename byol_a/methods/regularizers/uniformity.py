@@ -51,6 +51,8 @@ def uniformity_loss(projections: Tensor) -> Tensor:
 class Uniformity(Regularizer):
     """`uniformity_loss` of each view's projections, over the clips of all processes; the mean over the views."""
 
+    recordable = True
+
     def __init__(self, config: UniformityConfig) -> None:
         super().__init__(config.weight)
 
