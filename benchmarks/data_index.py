@@ -71,7 +71,7 @@ def make_index(folder: Path, rows: int) -> Path:
     letters = ID_LETTERS[rng.integers(0, len(ID_LETTERS), (rows, 11))].view("S11").ravel().astype(str)
     paths = [f"part{part:02d}/Y{key}.wav" for part, key in zip(rng.integers(0, 41, rows), letters, strict=True)]
     frames = np.where(rng.random(rows) < 0.9, 10 * SAMPLE_RATE, rng.integers(SAMPLE_RATE, 10 * SAMPLE_RATE, rows))
-    for row in _real_rows(rows):
+    for row in real_rows(rows):
         path = folder / paths[row]
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.uniform(-0.1, 0.1, frames[row]), SAMPLE_RATE, subtype="PCM_16")
@@ -130,7 +130,8 @@ def _sampling(index: AudioIndex, segments: Path, rounds: int) -> dict[str, Any]:
     return {"label_weights_seconds": seconds, "order_seconds": medians}
 
 
-def _real_rows(rows: int) -> range:
+def real_rows(rows: int) -> range:
+    """Which rows of an index of `rows` are of files that exist."""
     return range(0, rows, max(1, rows // REAL_FILES))
 
 
@@ -144,7 +145,7 @@ def _open(path: Path) -> dict[str, float]:
     seconds = time.perf_counter() - began
     after = _memory("self")
     crops = RandomCrops(clips, CROP_SAMPLES, SAMPLE_RATE, seed=0)
-    rows = np.random.default_rng(0).choice(_real_rows(len(clips)), (BATCHES, BATCH))
+    rows = np.random.default_rng(0).choice(real_rows(len(clips)), (BATCHES, BATCH))
     batches = load_crops(crops, [[(0, int(row), 0) for row in batch] for batch in rows], workers=1)
     for _ in range(BATCHES - 1):
         next(batches)
