@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from byol_a.kernels import Unavailable
+from byol_a.kernels.build import cache_folder
+
 ROOT = Path(__file__).resolve().parent.parent
+with contextlib.suppress(Unavailable):
+    os.environ["BYOL_A_CACHE"] = str(cache_folder())  # tests that move the home need not compile the kernels anew
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from byol_a.kernels.switch import Unavailable
@@ -136,20 +137,32 @@ def _compile(path: Path) -> None:
         raise Unavailable(f"there is no place to compile them ({error}); set BYOL_A_CACHE to a folder") from error
     try:
         made = Path(folder) / path.name
-        done = subprocess.run(
-            [*compiler(), *FLAGS, "-o", str(made), *map(str, SOURCES)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            said = " ".join(done.stderr.split())[:SAID]
-            raise Unavailable(f"the C++ compiler {shlex.join(compiler())} fails ({said})")
+        parts = [made.with_suffix(f".{source.stem}.o") for source in SOURCES]
+        with ThreadPoolExecutor(len(SOURCES)) as pool:
+            list(pool.map(lambda source, part: _run("-c", str(source), "-o", str(part)), SOURCES, parts))
+        _run("-o", str(made), *map(str, parts))
         made.replace(path)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"the kernels could not be compiled ({error})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(*arguments: str) -> None:
+    """Run the compiler.
+
+    Raises:
+        Unavailable: if it fails, with what it says.
+    """
+    done = subprocess.run(
+        [*compiler(), *FLAGS, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.split())[:SAID]
+        raise Unavailable(f"the C++ compiler {shlex.join(compiler())} fails ({said})")
