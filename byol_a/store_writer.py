@@ -344,10 +344,13 @@ def _stamp_table(done: Mapping[str, Stamp]) -> pa.Table:
 
 def _read_stamps(path: Path) -> dict[str, Stamp]:
     try:
-        columns = read_table(path).to_pydict()
-    except (OSError, pa.ArrowInvalid) as error:
+        table = read_table(path).cast(FILES_SCHEMA)
+        if any(column.null_count for column in table.columns):
+            raise ValueError("a value is missing")
+    except (OSError, ValueError, pa.ArrowNotImplementedError) as error:  # Arrow's other errors are of the first two
         raise ByolaError(f"{path} is missing or damaged; make the store anew with --overwrite") from error
-    return {file: Stamp(size, time) for file, size, time in zip(*columns.values(), strict=True)}
+    columns = table.to_pydict().values()
+    return {file: Stamp(size, time) for file, size, time in zip(*columns, strict=True)}
 
 
 def _part_stamps(schema: pa.Schema) -> dict[str, Stamp]:

@@ -34,7 +34,9 @@ def first_block(kernels: Kernels, x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm
     Returns:
         (V B, C, F // 2, T // 2), channels last; of autocast's type where that is on.
     """
-    weight = conv.weight.flatten(start_dim=1).double()
+    # One way or the other, so that the gradient is laid out as the weight is.
+    taps = conv.weight.permute(0, 2, 3, 1) if conv.weight.stride(1) == 1 else conv.weight
+    weight = taps.flatten(start_dim=1).double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
     unused = 0.0 * bias if norm.training else torch.zeros_like(bias)  # a gradient of 0, for whoever waits for one
     weights, biases = [], []

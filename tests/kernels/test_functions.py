@@ -362,3 +362,12 @@ def test_weights_that_are_drawn_are_drawn_for_each_view() -> None:
             module.p = 0.0
     first, second = encoder.views(torch.randn(1, 4, 1, 64, 24).expand(2, -1, -1, -1, -1))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_are_laid_out_as_weights_are(memory_format: torch.memory_format) -> None:
+    """What data-parallel training wants, to copy nothing."""
+    encoder = encoder_of(*ENCODERS[0]).to(memory_format=memory_format)  # type: ignore[call-overload]
+    encoder.views(torch.randn(2, 3, 1, 64, 24, dtype=torch.float64)).sum().backward()
+    for parameter in encoder.parameters():
+        assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()

@@ -37,7 +37,8 @@ TRAININGS = {
     "whole batch": [],
     "per clip": [],
     "tribyol": ["method=tribyol"],
-    "closed form": ["method.predictor=newton_schulz"],  # its matrix is computed from every process's clips
+    # Its matrix is computed from every process's clips; slowly, as rounding grows by way of it.
+    "closed form": ["method.predictor=newton_schulz", "optimizer.lr=0.005"],
     # Slowly: a pair of clips that rounding takes across a threshold changes all that comes after.
     "pairs of clips": [
         "method.loss=cssl",
