@@ -175,7 +175,8 @@ class BYOLA(nn.Module):
             UsageError: with `"on"`, if there is an obstacle.
         """
         obstacle = None if fast == "off" else self.encoder.obstacle(self.device)
-        self.encoder.fast, remark = decide(fast, obstacle)
+        _, remark = decide(fast, obstacle)
+        self.encoder.fast = fast != "off"  # an obstacle of this device may be none of the next
         self.frontend.fast = fast != "off"
         return remark if self.encoder.has_fast_path else None
 

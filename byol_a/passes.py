@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from byol_a.device import PRECISIONS, Precision
+from byol_a.encoders.base import evaluating
 from byol_a.errors import UsageError
 from byol_a.frontend.precision import full_precision
 from byol_a.pooling import Pooling
@@ -48,23 +48,12 @@ def run_encoder(
     return [x if x.dtype == torch.float64 else x.float() for x in outputs]
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; each submodule's own training flag back afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 def packed_encoder(model: BYOLA, precision: Precision) -> PackedAudioNTT | None:
     """The model's encoder prepared for many clips, where it has such a form; to be made anew when weights change."""
     check_choice("precision", precision, PRECISIONS)
     own = next(model.encoder.parameters()).dtype
-    return model.encoder.packed(torch.bfloat16 if precision == "bf16" else own)
+    # Autocast, which is what bf16 means on the plain path, leaves double precision alone.
+    return model.encoder.packed(torch.bfloat16 if precision == "bf16" and own == torch.float32 else own)
 
 
 def to_device(model: BYOLA, wave: np.ndarray) -> Tensor:

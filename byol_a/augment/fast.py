@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from byol_a.kernels import Kernels, kernels_for
+from byol_a.kernels.guards import is_ordinary
 from byol_a.normalize import mean_and_std
 
 if TYPE_CHECKING:
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 def kernels_of(x: Tensor, mixup: Mixup | None) -> Kernels | None:
     """The kernels for log-mels x, where there are some: they have no gradient and know float32 and float64."""
     usable = (
-        type(x) is Tensor
+        is_ordinary(x)
         and x.dtype in (torch.float32, torch.float64)
         and (mixup is None or (mixup.memory.dtype == x.dtype and mixup.memory.shape[1:] == x.shape[-2:]))
         and not (x.requires_grad and torch.is_grad_enabled())
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
     )
     kernels = kernels_for(x.device) if usable else None
     return kernels if kernels is not None and kernels.makes_views else None

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from byol_a.encoders.base import AudioEncoder, valid_positions
+from byol_a.encoders.base import AudioEncoder, evaluating, valid_positions
 from byol_a.encoders.dropout import Dropout
 from byol_a.encoders.packed import PackedAudioNTT
 from byol_a.encoders.variational import is_variational
@@ -109,7 +109,10 @@ class AudioNTT(AudioEncoder):
             return None
         if is_watched(self):
             return None
-        return PackedAudioNTT(self, kernels, precision) if parameter.dtype in (torch.float32, torch.float64) else None
+        if parameter.dtype not in (torch.float32, torch.float64):
+            return None
+        with evaluating(self):  # a weight that is computed may be another one in training
+            return PackedAudioNTT(self, kernels, precision)
 
     def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         """The convolution of each block, with its norm."""
@@ -165,16 +168,28 @@ class AudioNTT(AudioEncoder):
 
     def _is_as_built(self) -> bool:
         """Whether the layers are those of `__init__`, and a subclass has not changed what is done with them."""
-        own = all(getattr(type(self), name) is getattr(AudioNTT, name) for name in ("frames", "layer_frames"))
+        methods = ("forward", "views", "frames", "layer_frames")
+        own = all(getattr(type(self), name) is getattr(AudioNTT, name) and name not in vars(self) for name in methods)
         layers, (linear1, relu1, dropout, linear2, relu2) = cast("Any", (self.features, self.fc))
         return (
             own
             and all(_is_block(*layers[start : start + LAYERS_PER_BLOCK]) for start in self._starts())
-            and is_plain_linear(linear1)
-            and is_plain_linear(linear2)
+            and all(is_plain_linear(linear) and linear.bias is not None for linear in (linear1, linear2))
+            and self._sizes() == self._sizes_as_built()
             and type(relu1) is type(relu2) is nn.ReLU
             and isinstance(dropout, nn.Dropout)
         )
+
+    def _sizes(self) -> list[int]:
+        """Inputs and outputs of all layers, as they are."""
+        linear1, _, _, linear2, _ = cast("Any", self.fc)
+        sizes = [(conv.in_channels, conv.out_channels, norm.num_features) for conv, norm in self.convolutions()]
+        linears = [(linear.in_features, linear.out_features) for linear in (linear1, linear2)]
+        return [size for layer in (*sizes, *linears) for size in layer]
+
+    def _sizes_as_built(self) -> list[int]:
+        c, d = self.channels, self.hidden_dim
+        return [1, c, c] + [c] * 3 * (len(self._starts()) - 1) + [self.local_dim, d, d, d]
 
     def _starts(self) -> range:
         """Where in `features` each block begins."""

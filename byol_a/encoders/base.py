@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -141,3 +143,15 @@ def pool_time(frames: Tensor, lengths: Tensor | None = None, pooling: TimePoolin
         else:
             pooled.append(frames.masked_fill(~valid, 0).sum(dim=1, dtype=mean_dtype) / lengths[:, None])
     return pooled[0] if len(pooled) == 1 else pooled[0] + pooled[1]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; each submodule's own training flag back afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

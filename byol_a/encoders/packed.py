@@ -49,6 +49,7 @@ class PackedAudioNTT:
         self._hidden = linear2.out_features
         self._rooms = _Rooms()
 
+    @torch.autocast("cpu", enabled=False)  # the precision was chosen
     def clips(self, stacks: Sequence[Tensor], pooling: TimePooling = "mean+max") -> Tensor:
         """Clip embeddings (N, D) of normalised log-mels, stacks (n, F, T) of clips of one length each, in order.
 
@@ -60,6 +61,7 @@ class PackedAudioNTT:
             return torch.cat([pool_time(frames[None], None, pooling) for frames in each]).to(self._real)
         return self._encoder.join(self._pooled(local, lengths), self._pooled(mlp, lengths))
 
+    @torch.autocast("cpu", enabled=False)
     def frames(self, stacks: Sequence[Tensor]) -> list[Tensor]:
         """Frame embeddings (T', D) of each clip."""
         return [frames.to(self._real) for frames in self._each(*self._frames(stacks, keep=True))]

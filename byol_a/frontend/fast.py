@@ -11,6 +11,7 @@ from byol_a.frontend.backends import window_of
 from byol_a.frontend.config import FrontendConfig
 from byol_a.frontend.mel import mel_filterbank
 from byol_a.kernels import Kernels, kernels_for
+from byol_a.kernels.guards import is_ordinary
 from byol_a.kernels.spectrum import Spectrum
 
 
@@ -19,9 +20,8 @@ def kernels_of(config: FrontendConfig, wave: Tensor) -> Kernels | None:
     usable = (
         config.name == "torch"
         and Spectrum.takes(config.n_fft)
-        and type(wave) is Tensor
+        and is_ordinary(wave)
         and not (wave.requires_grad and torch.is_grad_enabled())
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
     )
     kernels = kernels_for(wave.device) if usable else None
     return kernels if kernels is not None and kernels.makes_views else None

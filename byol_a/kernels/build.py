@@ -104,6 +104,12 @@ def cache_folder() -> Path:
         raise Unavailable("there is no home folder to keep them in; set BYOL_A_CACHE to a folder") from error
 
 
+def tiles_wanted() -> bool:
+    """Whether oneDNN, torch's library, is told to do without them: then so do we."""
+    limits = (os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    return all("AMX" in limit or limit in ("", "ALL", "DEFAULT") for limit in limits)
+
+
 def _require_own(path: Path) -> None:
     """Refuse to run a library that somebody else could have put there.
 

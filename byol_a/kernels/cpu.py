@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from byol_a.kernels.base import TAPS, Kernels
-from byol_a.kernels.build import load_library
+from byol_a.kernels.build import load_library, tiles_wanted
 from byol_a.kernels.spectrum import Spectrum
 
 LEVELS = 1 << 16  # of a dropout's random numbers
@@ -36,7 +35,7 @@ class CPUKernels(Kernels):
     def __init__(self) -> None:
         self._library = load_library()
         # Compiled in where the processor has the tiles; the system may refuse them all the same.
-        self.multiplies = _tiles_wanted() and hasattr(self._library, "amx_matmul") and bool(self._library.amx_allowed())
+        self.multiplies = tiles_wanted() and hasattr(self._library, "amx_matmul") and bool(self._library.amx_allowed())
 
     def patch_moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         n_clips, _, n_mels, n_frames = x.shape
@@ -157,12 +156,6 @@ class CPUKernels(Kernels):
         """Call a kernel for a storage type: tensors as pointers, numbers as 64-bit ones, the threads last."""
         kernel = getattr(self._library, f"{name}_{str(store).removeprefix('torch.')}")
         kernel(*(_as_c(argument) for argument in arguments), ctypes.c_int(torch.get_num_threads()))
-
-
-def _tiles_wanted() -> bool:
-    """Whether oneDNN, torch's library, is told to do without them: then so do we."""
-    limits = (os.environ.get(name, "").upper() for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
-    return all("AMX" in limit or limit in ("", "ALL", "DEFAULT") for limit in limits)
 
 
 def arithmetic_type(store: torch.dtype) -> torch.dtype:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byol_a.kernels.base import Kernels
-from byol_a.kernels.build import load_library
+from byol_a.kernels.build import load_library, tiles_wanted
 
 Mlp: TypeAlias = Callable[[Tensor, Tensor], None]
 """Two linear layers, each with a ReLU after it, of rows (M, K) into (M, N), both contiguous."""
@@ -152,7 +152,7 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def _has_tiles() -> bool:
-    return bool(_library().tiles_allowed())
+    return tiles_wanted() and bool(_library().tiles_allowed())
 
 
 def _as_c(argument: Tensor | int | ctypes.c_int) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_int:

@@ -50,6 +50,11 @@ struct Scratch {  // kept by each thread for its next call
     }
 };
 
+// The instruction gives its second operand where either is NaN; NaN is to stay.
+inline __m512 larger(__m512 a, __m512 b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
+
 // The compiler is not told by the tile instructions that they read memory: what they will read is done before here.
 inline void written(const void* data) { asm volatile("" ::"r"(data) : "memory"); }
 
@@ -266,10 +271,10 @@ bool conv_relu_pool(const float* x, Index height, Index width, Index inputs, con
                 for (Index i = 0; i < std::min<Index>(8, width / 2 - w / 2); ++i)
                     for (Index j = 0; j < SIDE; j += 16) {
                         const float* corner = results + 2 * i * SIDE + j;
-                        __m512 top = _mm512_max_ps(_mm512_load_ps(corner), _mm512_load_ps(corner + SIDE));
+                        __m512 top = larger(_mm512_load_ps(corner), _mm512_load_ps(corner + SIDE));
                         corner += 16 * SIDE;
-                        __m512 bottom = _mm512_max_ps(_mm512_load_ps(corner), _mm512_load_ps(corner + SIDE));
-                        __m512 value = _mm512_add_ps(_mm512_max_ps(top, bottom), _mm512_loadu_ps(bias + n + j));
+                        __m512 bottom = larger(_mm512_load_ps(corner), _mm512_load_ps(corner + SIDE));
+                        __m512 value = _mm512_add_ps(larger(top, bottom), _mm512_loadu_ps(bias + n + j));
                         _mm512_storeu_ps(out + h * out_row + (w / 2 + i) * out_column + n + j,
                                          _mm512_max_ps(zero, value));
                     }

@@ -107,3 +107,24 @@ def test_where_there_is_none() -> None:
     watched.fc[0].register_forward_hook(lambda *_: None)
     assert watched.packed(torch.float32) is None
     assert make_encoder("v2").half().packed(torch.float32) is None
+
+
+def test_weights_that_are_drawn_in_training_are_their_means() -> None:
+    """Whatever mode the encoder is in; and no random number is used up."""
+    encoder = create_encoder("AudioNTT2022", 64, hidden_dim=32, channels=16, variational=True).double()
+    x = torch.randn(3, 64, 40, dtype=torch.float64)
+    expected = encoder.eval()(x[:, None])
+    state = torch.get_rng_state()
+    packed = encoder.train().packed(torch.float64)
+    assert packed is not None and encoder.training and torch.equal(state, torch.get_rng_state())
+    torch.testing.assert_close(packed.clips([x]), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_callers_autocast_changes_nothing() -> None:
+    encoder = create_encoder("AudioNTT2022", 64, hidden_dim=32, channels=16)
+    x = torch.randn(3, 64, 40)
+    packed = encoder.packed(torch.float32)
+    assert packed is not None
+    expected = packed.clips([x])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(packed.clips([x]), expected)

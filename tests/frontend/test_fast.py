@@ -137,3 +137,12 @@ def test_without_kernels_the_plain_path_is_taken(monkeypatch: pytest.MonkeyPatch
     wave = torch.randn(2, 3000)
     fast, plain = both(FrontendConfig())
     assert torch.equal(fast(wave), plain(wave))
+
+
+def test_transformations_take_the_plain_path() -> None:
+    frontend, waves = LogMel(), torch.randn(3, 4000, dtype=torch.float64)
+    expected = frontend(waves)
+    torch.testing.assert_close(torch.func.vmap(frontend)(waves[:, None])[:, 0], expected)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(waves, torch.ones_like(waves))
+        assert torch.autograd.forward_ad.unpack_dual(frontend(dual)).tangent is not None

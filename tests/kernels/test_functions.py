@@ -332,6 +332,14 @@ def changed(name: str) -> AudioEncoder:
         encoder.features[0] = nn.Conv2d(1, 16, 3, padding=1, padding_mode="circular").double()
     elif name == "pooling":
         encoder.features[2] = nn.AvgPool2d(2)
+    elif name == "size":
+        encoder.fc[3] = nn.Linear(encoder.fc[3].in_features, 100).double()
+    elif name == "no bias":
+        encoder.fc[0] = nn.Linear(encoder.fc[0].in_features, encoder.fc[0].out_features, bias=False).double()
+    elif name == "forward":
+        encoder.__class__ = type("Own", (type(encoder),), {"forward": lambda self, x: 2 * self.frames(x).mean(1)})
+    elif name == "instance":
+        encoder.forward = lambda x, own=encoder: 3 * own.frames(x).mean(1)
     elif name == "adapter":
         encoder.fc[0] = Adapted(encoder.fc[0].in_features, encoder.fc[0].out_features).double()
     else:
@@ -339,7 +347,9 @@ def changed(name: str) -> AudioEncoder:
     return encoder
 
 
-@pytest.mark.parametrize("name", ["activation", "padding", "pooling", "adapter", "frames"])
+@pytest.mark.parametrize(
+    "name", ["activation", "padding", "pooling", "adapter", "frames", "size", "no bias", "forward", "instance"]
+)
 def test_layers_that_were_changed_are_as_they_were_changed(name: str) -> None:
     encoder = changed(name)
     assert "not AudioNTT's own" in str(encoder.obstacle(CPU))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from byol_a import BYOLA
 from byol_a.data.crops import from_int16
 from byol_a.device import resolve_precision
+from byol_a.encoders.base import evaluating
 from byol_a.inputs import ahead
-from byol_a.passes import evaluating
 from downstream.features import Pooling
 from downstream.protocols.finetuning.waves import ClipWaves, units
 
