@@ -66,14 +66,14 @@ class AudioNTT(AudioEncoder):
     def frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frame embeddings (B, T // frame_stride, D) of log-mels (B, 1, F, T); see `AudioEncoder.frames`."""
         self.check_input(x, lengths)
-        *_, (last, _) = self._blocks(x, lengths)
+        *_, (last, _) = self._blocks(x, lengths, self._kernels(x))
         local = bin_major(last)
         return self.join(local, self.fc(local))
 
     def layer_frames(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
         """Features over time (B, T_l, D_l): each block, the hidden layer of the MLP, the frame embeddings."""
         self.check_input(x, lengths)
-        layers = [bin_major(block) for block, _ in self._blocks(x, lengths)]
+        layers = [bin_major(block) for block, _ in self._blocks(x, lengths, self._kernels(x))]
         local = layers[-1]
         hidden = self.fc[:2](local)
         return [*layers, hidden, self.join(local, self.fc[2:](hidden))]
@@ -93,7 +93,7 @@ class AudioNTT(AudioEncoder):
         n_views = len(x)
         x = x.flatten(0, 1)
         self.check_input(x)
-        *_, (last, _) = self._blocks(x, None, n_views)
+        *_, (last, _) = self._blocks(x, None, kernels, n_views)
         local = bin_major(last)
         linear1, _, dropout, linear2, _ = cast("Any", self.fc)
         hidden = relu_dropout(kernels, linear(kernels, local, linear1), dropout.p if self.training else 0.0)
@@ -119,9 +119,10 @@ class AudioNTT(AudioEncoder):
         for start in self._starts():
             yield cast("nn.Conv2d", self.features[start]), cast("nn.BatchNorm2d", self.features[start + 1])
 
-    def _blocks(self, x: Tensor, lengths: Tensor | None, n_views: int = 1) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _blocks(
+        self, x: Tensor, lengths: Tensor | None, kernels: Kernels | None, n_views: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The map and the valid lengths after each block, hiding from it what lies beyond a clip's valid length."""
-        kernels = self._kernels(x)
         for start in self._starts():
             conv, norm, pool, relu = cast("Any", self.features[start : start + LAYERS_PER_BLOCK])
             if lengths is not None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from byol_a.encoders.base import pool_time
 from byol_a.kernels import Kernels
+from byol_a.kernels.functions import scale_and_shift
 from byol_a.kernels.products import products_for
 from byol_a.pooling import TimePooling
 
@@ -137,6 +138,6 @@ class _Rooms(threading.local):
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight (C', C, 3, 3) and bias (C',), float64, of a convolution and the batch norm after it, in evaluation."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
-    bias = scale.new_zeros(()) if conv.bias is None else conv.bias.double()
-    return conv.weight.double() * scale[:, None, None, None], norm.bias.double() + scale * (bias - norm.running_mean)
+    mean = norm.running_mean.double() if conv.bias is None else norm.running_mean.double() - conv.bias.double()
+    scale, shift = scale_and_shift(norm, mean, norm.running_var.double())
+    return conv.weight.double() * scale[:, None, None, None], shift

@@ -115,7 +115,7 @@ class CPUKernels(Kernels):
         is_float = ctypes.c_int(out.dtype == torch.float32)
         threads = ctypes.c_int(torch.get_num_threads())
         with _one_product:
-            done = self._library.amx_matmul(*map(_as_c, arguments), is_float, *map(_as_c, (n, m, n, k)), threads)
+            done = self._library.amx_matmul(*map(as_c, arguments), is_float, *map(as_c, (n, m, n, k)), threads)
         if not done:
             raise torch.OutOfMemoryError(f"there is no memory for a product of {m} x {k} x {n}")
         return out.to(store)
@@ -155,7 +155,7 @@ class CPUKernels(Kernels):
     def _call(self, name: str, store: torch.dtype, *arguments: Any) -> None:
         """Call a kernel for a storage type: tensors as pointers, numbers as 64-bit ones, the threads last."""
         kernel = getattr(self._library, f"{name}_{str(store).removeprefix('torch.')}")
-        kernel(*(_as_c(argument) for argument in arguments), ctypes.c_int(torch.get_num_threads()))
+        kernel(*(as_c(argument) for argument in arguments), ctypes.c_int(torch.get_num_threads()))
 
 
 def arithmetic_type(store: torch.dtype) -> torch.dtype:
@@ -168,7 +168,8 @@ def side_by_side(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 else x.contiguous(memory_format=torch.channels_last)
 
 
-def _as_c(argument: Any) -> Any:
+def as_c(argument: Any) -> Any:
+    """An argument of a C function: tensors as pointers, numbers as 64-bit ones, what is C's already as it is."""
     if isinstance(argument, Tensor):
         if argument.device.type != "cpu":
             raise TypeError(f"a tensor on {argument.device} was given to a CPU's kernel")

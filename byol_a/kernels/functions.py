@@ -51,9 +51,9 @@ def first_block(kernels: Kernels, x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm
         else:
             centre, variance = _tracked(norm)
             centre = centre - bias
-        scale = norm.weight.double() * (variance + norm.eps).rsqrt()
+        scale, shift = scale_and_shift(norm, centre, variance)
         weights.append((weight * scale[:, None]).to(x.dtype))
-        biases.append((norm.bias.double() - scale * centre + unused).to(x.dtype))
+        biases.append((shift + unused).to(x.dtype))
     out: Tensor = _ConvReluPool.apply(kernels, x, torch.stack(weights), torch.stack(biases), map_type(x))
     return out
 
@@ -76,9 +76,7 @@ def later_block(kernels: Kernels, x: Tensor, norm: nn.BatchNorm2d, views: int = 
     if norm.training:
         out: Tensor = _NormReluPool.apply(kernels, x, norm.weight, norm.bias, norm, views, time_major)
         return out
-    mean, variance = _tracked(norm)
-    scale = norm.weight.double() * (variance + norm.eps).rsqrt()
-    shift = norm.bias.double() - scale * mean
+    scale, shift = scale_and_shift(norm, *_tracked(norm))
     real = torch.promote_types(x.dtype, torch.float32)
     return _AffineReluPool.apply(kernels, x, scale.to(real), shift.to(real), time_major)
 
@@ -124,6 +122,12 @@ def map_type(x: Tensor) -> torch.dtype:
 def channels_last(n: int, c: int, h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """An empty map (N, C, H, W), in memory (N, H, W, C)."""
     return torch.empty(n, h, w, c, dtype=dtype, device=device).permute(0, 3, 1, 2)
+
+
+def scale_and_shift(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Batch norm by these statistics (C,), float64, as `scale x + shift`."""
+    scale = norm.weight.double() * (variance + norm.eps).rsqrt()
+    return scale, norm.bias.double() - scale * mean
 
 
 def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from byol_a.kernels.base import Kernels
 from byol_a.kernels.build import load_library, tiles_wanted
+from byol_a.kernels.cpu import as_c
 
 Mlp: TypeAlias = Callable[[Tensor, Tensor], None]
 """Two linear layers, each with a ReLU after it, of rows (M, K) into (M, N), both contiguous."""
@@ -129,7 +130,7 @@ class TileProducts(Products):
 
     def _call(self, name: str, *arguments: Tensor | int | ctypes.c_int) -> int:
         """Call a function of `tiles.cpp`: tensors as pointers, numbers as 64-bit integers."""
-        returned: int = getattr(self._library, f"tiles_{name}")(*map(_as_c, arguments))
+        returned: int = getattr(self._library, f"tiles_{name}")(*map(as_c, arguments))
         return returned
 
     @staticmethod
@@ -153,9 +154,3 @@ def _library() -> ctypes.CDLL:
 @cache
 def _has_tiles() -> bool:
     return tiles_wanted() and bool(_library().tiles_allowed())
-
-
-def _as_c(argument: Tensor | int | ctypes.c_int) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_int:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
